@@ -1,0 +1,1 @@
+//! The control process: owns the keys, publishes snapshots.

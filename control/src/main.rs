@@ -1,0 +1,3 @@
+//! The `keyway-control` binary.
+
+fn main() {}

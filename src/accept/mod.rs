@@ -1,0 +1,1 @@
+//! accept: see the crate's table.

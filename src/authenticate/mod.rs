@@ -1,0 +1,1 @@
+//! authenticate: see the crate's table.

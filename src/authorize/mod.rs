@@ -1,0 +1,1 @@
+//! authorize: see the crate's table.

@@ -1,0 +1,1 @@
+//! limit: see the crate's table.

@@ -1,0 +1,3 @@
+//! The `keyway` binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! respond: see the crate's table.

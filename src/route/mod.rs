@@ -1,0 +1,1 @@
+//! route: see the crate's table.
