@@ -52,27 +52,43 @@ pub struct Clock {
 impl Clock {
     /// A clock whose [`Tick`] zero is now. One per process: workers share it by copy, so that
     /// their ticks compare.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clocks")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the clocks"
+    )]
     pub fn start() -> Self {
-        Self { origin: Instant::now() }
+        Self {
+            origin: Instant::now(),
+        }
     }
 
     /// Reads the monotonic clock.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clocks")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the clocks"
+    )]
     pub fn tick(&self) -> Tick {
         let elapsed = Instant::now().duration_since(self.origin);
         Tick(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// Reads the wall clock; zero if it stands before 1970.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clocks")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the clocks"
+    )]
     pub fn wall(&self) -> WallTime {
-        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let elapsed = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         WallTime(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Reads both clocks.
     pub fn now(&self) -> Now {
-        Now { tick: self.tick(), wall: self.wall() }
+        Now {
+            tick: self.tick(),
+            wall: self.wall(),
+        }
     }
 }

@@ -97,13 +97,13 @@ pub struct Face {
     pub label: &'static str,
 }
 
-const fn face(
-    status: u16,
-    code: &'static str,
-    title: &'static str,
-    label: &'static str,
-) -> Face {
-    Face { status, code, title, label }
+const fn face(status: u16, code: &'static str, title: &'static str, label: &'static str) -> Face {
+    Face {
+        status,
+        code,
+        title,
+        label,
+    }
 }
 
 const KEY_REFUSED: &str = "The key is not valid for this gateway";
@@ -135,37 +135,72 @@ impl Refusal {
 
     const fn face_of_message(self) -> Face {
         match self {
-            Self::HeadTooLarge => {
-                face(431, "head-too-large", "The request head is too large", "head_too_large")
-            }
-            Self::TargetTooLong => {
-                face(414, "target-too-long", "The request target is too long", "target_too_long")
-            }
-            Self::TooManyHeaders => {
-                face(431, "too-many-headers", "The request has too many headers", "too_many_headers")
-            }
-            Self::HeadTimeout => {
-                face(408, "head-timeout", "The request head did not arrive in time", "head_timeout")
-            }
-            Self::VersionUnsupported => {
-                face(505, "version-unsupported", "This HTTP version is not served", "version")
-            }
-            Self::CodingUnsupported => {
-                face(501, "coding-unsupported", "This transfer coding is not served", "coding")
-            }
-            Self::FramingInvalid => {
-                face(400, "framing-invalid", "The length of the request is ambiguous", "framing")
-            }
-            Self::ExpectationUnknown => {
-                face(417, "expectation-unknown", "This expectation cannot be met", "expectation")
-            }
-            Self::PathUnsafe => {
-                face(400, "path-unsafe", "The path has segments that could be misread", "path_unsafe")
-            }
-            Self::MethodUnsupported => {
-                face(501, "method-unsupported", "This method is not forwarded", "method_unsupported")
-            }
-            _ => face(400, "head-malformed", "The request is not well-formed HTTP/1.1", "head"),
+            Self::HeadTooLarge => face(
+                431,
+                "head-too-large",
+                "The request head is too large",
+                "head_too_large",
+            ),
+            Self::TargetTooLong => face(
+                414,
+                "target-too-long",
+                "The request target is too long",
+                "target_too_long",
+            ),
+            Self::TooManyHeaders => face(
+                431,
+                "too-many-headers",
+                "The request has too many headers",
+                "too_many_headers",
+            ),
+            Self::HeadTimeout => face(
+                408,
+                "head-timeout",
+                "The request head did not arrive in time",
+                "head_timeout",
+            ),
+            Self::VersionUnsupported => face(
+                505,
+                "version-unsupported",
+                "This HTTP version is not served",
+                "version",
+            ),
+            Self::CodingUnsupported => face(
+                501,
+                "coding-unsupported",
+                "This transfer coding is not served",
+                "coding",
+            ),
+            Self::FramingInvalid => face(
+                400,
+                "framing-invalid",
+                "The length of the request is ambiguous",
+                "framing",
+            ),
+            Self::ExpectationUnknown => face(
+                417,
+                "expectation-unknown",
+                "This expectation cannot be met",
+                "expectation",
+            ),
+            Self::PathUnsafe => face(
+                400,
+                "path-unsafe",
+                "The path has segments that could be misread",
+                "path_unsafe",
+            ),
+            Self::MethodUnsupported => face(
+                501,
+                "method-unsupported",
+                "This method is not forwarded",
+                "method_unsupported",
+            ),
+            _ => face(
+                400,
+                "head-malformed",
+                "The request is not well-formed HTTP/1.1",
+                "head",
+            ),
         }
     }
 
@@ -173,57 +208,102 @@ impl Refusal {
         match self {
             Self::NotReady => face(503, "not-ready", "The gateway is not ready", "not_ready"),
             Self::RouteUnknown => face(404, "route-unknown", "Nothing is served here", "route"),
-            Self::MethodNotAllowed => {
-                face(405, "method-not-allowed", "This method is not served here", "method")
-            }
+            Self::MethodNotAllowed => face(
+                405,
+                "method-not-allowed",
+                "This method is not served here",
+                "method",
+            ),
             Self::KeyMissing => face(401, "key-missing", "This API needs a key", "key_missing"),
-            Self::KeyAmbiguous => {
-                face(400, "key-ambiguous", "The request carries more than one key", "key_ambiguous")
-            }
+            Self::KeyAmbiguous => face(
+                400,
+                "key-ambiguous",
+                "The request carries more than one key",
+                "key_ambiguous",
+            ),
             Self::KeyMalformed => face(401, "key-refused", KEY_REFUSED, "key_malformed"),
             Self::KeyUnknown => face(401, "key-refused", KEY_REFUSED, "key_unknown"),
             Self::KeyRevoked => face(401, "key-refused", KEY_REFUSED, "key_revoked"),
             Self::KeyDisabled => face(401, "key-refused", KEY_REFUSED, "key_disabled"),
             Self::KeyNotYetValid => face(401, "key-refused", KEY_REFUSED, "key_not_yet_valid"),
             Self::KeyExpired => face(401, "key-refused", KEY_REFUSED, "key_expired"),
-            Self::NotEntitled => {
-                face(403, "not-entitled", "The plan of this key does not include this API", "plan")
-            }
-            Self::BodyTooLarge => {
-                face(413, "body-too-large", "The request body is too large", "body_too_large")
-            }
-            Self::NoTarget => face(503, "no-target", "No server is there to answer", "no_target"),
-            Self::LimitReached { .. } => {
-                face(429, "limit-reached", "The limit of this key's plan is reached", "limit")
-            }
-            Self::BodyTimeout => {
-                face(408, "body-timeout", "The request body did not arrive in time", "body_timeout")
-            }
-            _ => face(400, "body-malformed", "The request body broke its framing", "body"),
+            Self::NotEntitled => face(
+                403,
+                "not-entitled",
+                "The plan of this key does not include this API",
+                "plan",
+            ),
+            Self::BodyTooLarge => face(
+                413,
+                "body-too-large",
+                "The request body is too large",
+                "body_too_large",
+            ),
+            Self::NoTarget => face(
+                503,
+                "no-target",
+                "No server is there to answer",
+                "no_target",
+            ),
+            Self::LimitReached { .. } => face(
+                429,
+                "limit-reached",
+                "The limit of this key's plan is reached",
+                "limit",
+            ),
+            Self::BodyTimeout => face(
+                408,
+                "body-timeout",
+                "The request body did not arrive in time",
+                "body_timeout",
+            ),
+            _ => face(
+                400,
+                "body-malformed",
+                "The request body broke its framing",
+                "body",
+            ),
         }
     }
 
     const fn face_of_upstream(self) -> Face {
         match self {
-            Self::ConnectFailed => {
-                face(502, "upstream-unreachable", "The server could not be reached", "connect")
-            }
+            Self::ConnectFailed => face(
+                502,
+                "upstream-unreachable",
+                "The server could not be reached",
+                "connect",
+            ),
             Self::ConnectTimeout => face(
                 504,
                 "upstream-unreachable",
                 "The server could not be reached in time",
                 "connect_timeout",
             ),
-            Self::UpstreamClosed => {
-                face(502, "upstream-closed", "The server closed before it answered", "closed")
-            }
-            Self::UpstreamMalformed => {
-                face(502, "upstream-malformed", "The server's answer is malformed", "malformed")
-            }
-            Self::UpstreamTimeout => {
-                face(504, "upstream-timeout", "The server did not answer in time", "timeout")
-            }
-            _ => face(500, "internal", "The gateway failed on this request", "internal"),
+            Self::UpstreamClosed => face(
+                502,
+                "upstream-closed",
+                "The server closed before it answered",
+                "closed",
+            ),
+            Self::UpstreamMalformed => face(
+                502,
+                "upstream-malformed",
+                "The server's answer is malformed",
+                "malformed",
+            ),
+            Self::UpstreamTimeout => face(
+                504,
+                "upstream-timeout",
+                "The server did not answer in time",
+                "timeout",
+            ),
+            _ => face(
+                500,
+                "internal",
+                "The gateway failed on this request",
+                "internal",
+            ),
         }
     }
 }

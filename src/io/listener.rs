@@ -1,0 +1,55 @@
+//! Listening sockets: one per worker and address, side by side through `SO_REUSEPORT`.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
+
+use nix::sys::socket::{Shutdown, shutdown};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::Stream;
+
+/// Connections the kernel queues for a worker that is busy.
+const BACKLOG: i32 = 4096;
+
+/// A listening socket owned by one worker.
+#[derive(Debug)]
+pub struct Listener {
+    inner: monoio::net::TcpListener,
+}
+
+impl Listener {
+    /// Binds and listens. Done on the main thread, before any worker starts, so that a taken
+    /// address is a clear error at start; port 0 is settled by the first worker's socket.
+    pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+        let socket =
+            Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    }
+
+    /// Adopts a bound socket into the calling worker's loop.
+    pub fn adopt(socket: TcpListener) -> io::Result<Self> {
+        Ok(Self { inner: monoio::net::TcpListener::from_std(socket)? })
+    }
+
+    /// The next connection. Never drop this future while it waits: a canceled accept leaks the
+    /// descriptor it was about to return. [`Listener::stop`] makes it fail instead.
+    pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        let (stream, peer) = self.inner.accept().await?;
+        Ok((Stream::new(stream), peer))
+    }
+
+    /// Ends the listening; a waiting [`Listener::accept`] fails.
+    pub fn stop(&self) {
+        // An error here means that it is already down.
+        let _ = shutdown(self.inner.as_raw_fd(), Shutdown::Read);
+    }
+}

@@ -1,0 +1,161 @@
+//! A TCP connection that reads into and writes from buffers it is lent.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use monoio::buf::{IoBuf, IoBufMut};
+use monoio::io::{
+    AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, OwnedReadHalf, OwnedWriteHalf, Splitable,
+};
+use monoio::net::TcpStream;
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, Shutdown, recv, setsockopt, shutdown, sockopt};
+
+use super::descriptor;
+
+/// A connection whose two directions move independently.
+#[derive(Debug)]
+pub struct Stream {
+    /// What the peer sends.
+    pub read: ReadHalf,
+    /// What the peer gets.
+    pub write: WriteHalf,
+    fd: RawFd,
+}
+
+/// The receiving direction of a [`Stream`].
+#[derive(Debug)]
+pub struct ReadHalf(OwnedReadHalf<TcpStream>);
+
+/// The sending direction of a [`Stream`].
+#[derive(Debug)]
+pub struct WriteHalf(OwnedWriteHalf<TcpStream>);
+
+impl Stream {
+    pub(super) fn new(inner: TcpStream) -> Self {
+        // Every write is a whole message part; waiting to fill a segment only adds latency.
+        // A socket that refuses the option is already dead, and the first read says so.
+        let _ = inner.set_nodelay(true);
+        let fd = inner.as_raw_fd();
+        let (read, write) = inner.into_split();
+        Self { read: ReadHalf(read), write: WriteHalf(write), fd }
+    }
+
+    /// Opens a connection. Dropping the future gives it up.
+    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
+        TcpStream::connect_addr(address).await.map(Self::new)
+    }
+
+    /// The descriptor, for [`shut`] and [`peek`]; valid while the stream lives.
+    pub fn fd(&self) -> RawFd {
+        self.fd
+    }
+
+    /// Makes the closing of this stream a reset, so that a peer that counts on the end of the
+    /// stream as the end of a message sees that it was cut.
+    pub fn reset_on_close(&self) {
+        let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        // A socket that refuses is already reset.
+        let _ = setsockopt(&descriptor::of(self), sockopt::Linger, &at_once);
+    }
+}
+
+impl ReadHalf {
+    /// Reads into the spare capacity of `buffer`, which must have some: 0 is the peer's end.
+    pub fn read(
+        &mut self,
+        buffer: Vec<u8>,
+    ) -> impl Future<Output = (io::Result<usize>, Vec<u8>)> + '_ {
+        self.read_up_to(buffer, None)
+    }
+
+    /// Like [`ReadHalf::read`], but takes at most `bytes_max`, if given.
+    pub fn read_up_to(
+        &mut self,
+        buffer: Vec<u8>,
+        bytes_max: Option<u64>,
+    ) -> impl Future<Output = (io::Result<usize>, Vec<u8>)> + '_ {
+        let (filled, capacity) = (buffer.len(), buffer.capacity());
+        debug_assert!(filled < capacity, "a read needs spare capacity");
+        let spare = capacity - filled;
+        let wanted = bytes_max.and_then(|max| usize::try_from(max).ok()).unwrap_or(spare);
+        let reading = self.0.read(buffer.slice_mut(filled..filled + wanted.min(spare)));
+        async move {
+            let (outcome, slice) = reading.await;
+            (outcome, slice.into_inner())
+        }
+    }
+}
+
+impl WriteHalf {
+    /// Writes `buffer[from..]` whole; gives the buffer back.
+    pub fn write_all(
+        &mut self,
+        buffer: Vec<u8>,
+        from: usize,
+    ) -> impl Future<Output = (io::Result<usize>, Vec<u8>)> + '_ {
+        let writing = self.0.write_all(buffer.slice(from..));
+        async move {
+            let (outcome, slice) = writing.await;
+            (outcome, slice.into_inner())
+        }
+    }
+
+    /// Ends the sending direction.
+    pub async fn finish(&mut self) {
+        // An error means that the peer is gone already.
+        let _ = self.0.shutdown().await;
+    }
+}
+
+/// What a connection holds without anyone reading from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peek {
+    /// Open, nothing to read.
+    Quiet,
+    /// Open, bytes wait.
+    Bytes,
+    /// Ended or failed.
+    Gone,
+}
+
+/// Looks at what waits on `fd` without taking it and without waiting.
+pub fn peek(fd: RawFd) -> Peek {
+    let mut one = [0];
+    match recv(fd, &mut one, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
+        Ok(0) => Peek::Gone,
+        Ok(_) => Peek::Bytes,
+        Err(Errno::EAGAIN | Errno::EINTR) => Peek::Quiet,
+        Err(_) => Peek::Gone,
+    }
+}
+
+/// Shuts one or both directions of `fd` down: what waits on it ends, with what has arrived before.
+/// This is how a deadline ends an operation that must not be canceled.
+pub fn shut(fd: RawFd, how: Shutdown) {
+    // An error means that it is down already.
+    let _ = shutdown(fd, how);
+}
+
+/// The receiving end of a worker's wake-up call.
+#[derive(Debug)]
+pub struct Wakeup {
+    inner: monoio::net::UnixStream,
+}
+
+impl Wakeup {
+    /// Adopts one end of a socket pair into the calling worker's loop.
+    pub fn adopt(end: UnixStream) -> io::Result<Self> {
+        end.set_nonblocking(true)?;
+        Ok(Self { inner: monoio::net::UnixStream::from_std(end)? })
+    }
+
+    /// Resolves when the other end wrote; several calls may come as one. False: it is closed.
+    pub async fn called(&mut self) -> bool {
+        let (outcome, _) = self.inner.read(Vec::with_capacity(64)).await;
+        outcome.is_ok_and(|bytes| bytes > 0)
+    }
+}
