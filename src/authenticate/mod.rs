@@ -1,1 +1,3 @@
 //! authenticate: see the crate's table.
+pub mod digest;
+pub mod key_form;

@@ -1,1 +1,17 @@
-//! route: see the crate's table.
+//! Route: host, path and method in, the API that is meant out.
+//!
+//! [`matcher`] finds it, [`path`] refuses paths that an upstream could read differently.
+//! Absent on purpose: which server answers; that is [`upstream`](crate::upstream).
+
+pub mod matcher;
+pub mod path;
+
+pub use matcher::{NoRoute, RouteError, RouteMatch, Router};
+
+/// Index of an API in its catalog.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ApiIndex(pub u32);
+
+/// Index of an upstream in its catalog.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UpstreamIndex(pub u32);

@@ -1,2 +1,3 @@
 //! snapshot
 pub mod catalog;
+pub mod record;
