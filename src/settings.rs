@@ -1,1 +1,260 @@
-//! settings
+//! Settings: what an operator writes in `keyway.toml`, read and checked once at start.
+//!
+//! [`Settings::read`] takes a file, [`Settings::parse`] a text and the directory its relative
+//! paths start from; both answer the checked form or every problem found, each with its path and
+//! its mend. The form as written is private to this module: nothing past it meets an
+//! unchecked value. Absent on purpose: reading peppers or snapshots, and any reload; a node
+//! keeps the settings it started with.
+
+mod raw;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// The most headers a request may be allowed to carry; parsers size their slots with it.
+pub const HEADERS_CEILING: usize = 256;
+
+/// The checked settings of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// This node's name in receipts, usage and `/status`, `[A-Za-z0-9._-]{1,64}`.
+    pub node: String,
+    /// Worker threads, at least 1.
+    pub workers: usize,
+    /// Which I/O driver the workers may use.
+    pub driver: DriverChoice,
+    /// Addresses that take traffic, at least one; port 0 lets the system choose.
+    pub listen: Vec<SocketAddr>,
+    /// Secrets that key digests are made with, at least one, ids unique.
+    pub peppers: Vec<PepperFile>,
+    /// The admin listener.
+    pub admin: AdminSettings,
+    /// Where snapshots come from.
+    pub snapshot: SnapshotSettings,
+    /// The way to control.
+    pub link: LinkSettings,
+    /// Where access log lines go.
+    pub access_log: AccessLog,
+    /// Caps and deadlines of HTTP.
+    pub http: HttpLimits,
+}
+
+/// `driver`: which I/O driver to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DriverChoice {
+    /// The best one the kernel allows, step by step down to epoll.
+    #[default]
+    Auto,
+    /// `io_uring` or no start.
+    Uring,
+    /// epoll.
+    Epoll,
+}
+
+/// One entry of `pepper`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PepperFile {
+    /// The id that key records name.
+    pub id: u8,
+    /// File with 32 bytes in hex, readable by its owner alone.
+    pub file: PathBuf,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminSettings {
+    /// Address of `/metrics`, `/healthz`, `/readyz` and `/status`.
+    pub listen: SocketAddr,
+}
+
+/// `[snapshot]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotSettings {
+    /// Directory that holds `CURRENT` and the snapshot files.
+    pub directory: PathBuf,
+    /// A snapshot that loses a larger share of the keys, in percent, is refused.
+    pub keys_lost_max_percent: u8,
+}
+
+/// `[link]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkSettings {
+    /// Control's Unix socket; without it the snapshot directory alone is watched.
+    pub socket: Option<PathBuf>,
+}
+
+/// `[access_log]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AccessLog {
+    /// No access log.
+    #[default]
+    Off,
+    /// Appended to this file; SIGHUP reopens it.
+    File(PathBuf),
+    /// Written to standard output.
+    Stdout,
+}
+
+/// `[http]`: caps and deadlines. Bytes are plain bytes, times are milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// Longest request or response head, 1 KiB to 1 MiB.
+    pub head_bytes_max: usize,
+    /// Longest request target, at most `head_bytes_max`.
+    pub target_bytes_max: usize,
+    /// Most headers of one message, at most [`HEADERS_CEILING`].
+    pub headers_max: usize,
+    /// Longest time from a head's first byte to its last.
+    pub head_timeout_ms: u64,
+    /// Longest pause inside a request body.
+    pub body_timeout_ms: u64,
+    /// Longest wait for the next request of a connection.
+    pub idle_timeout_ms: u64,
+    /// Longest pause while the client takes nothing of its answer.
+    pub write_timeout_ms: u64,
+    /// Longest request body; absent means no cap.
+    pub body_bytes_max: Option<u64>,
+    /// Most bytes of an unread body that are read away to keep the connection.
+    pub drain_bytes_max: u64,
+    /// Longest time between SIGTERM and the end of the process.
+    pub drain_timeout_ms: u64,
+    /// Most client connections of the node, at least one a worker.
+    pub connections_max: usize,
+    /// Most idle connections kept per worker and target; 0 keeps none.
+    pub upstream_idle_max: usize,
+    /// Longest time an idle connection to a target is kept.
+    pub upstream_idle_timeout_ms: u64,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            head_bytes_max: 16_384,
+            target_bytes_max: 8_192,
+            headers_max: 100,
+            head_timeout_ms: 10_000,
+            body_timeout_ms: 30_000,
+            idle_timeout_ms: 60_000,
+            write_timeout_ms: 30_000,
+            body_bytes_max: None,
+            drain_bytes_max: 65_536,
+            drain_timeout_ms: 30_000,
+            connections_max: 100_000,
+            upstream_idle_max: 256,
+            upstream_idle_timeout_ms: 30_000,
+        }
+    }
+}
+
+impl Settings {
+    /// Reads and checks a settings file; its relative paths start from its own directory.
+    pub fn read(path: &Path) -> Result<Self, SettingsError> {
+        let text = std::fs::read_to_string(path).map_err(|source| SettingsError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        let directory = path.parent().unwrap_or(Path::new(""));
+        Self::parse(&text, directory)
+    }
+
+    /// Checks settings given as text; relative paths start from `directory`.
+    pub fn parse(text: &str, directory: &Path) -> Result<Self, SettingsError> {
+        raw::parse(text, directory)
+    }
+}
+
+/// Why settings were refused.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file could not be read.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// The settings file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Not TOML, a field of the wrong type, or a field that does not exist.
+    #[error("{0}")]
+    Malformed(#[from] toml::de::Error),
+    /// Values that cannot be used; all of them.
+    #[error("{}", lines(.0))]
+    Unusable(Vec<Problem>),
+}
+
+/// One value that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it stands, such as `http.head_bytes_max`.
+    pub path: String,
+    /// The value as written; absent when nothing is written.
+    pub value: Option<String>,
+    /// What is wrong and what to write instead.
+    pub mend: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Some(value) => write!(f, "{} = {value}: {}", self.path, self.mend),
+            None => write!(f, "{}: {}", self.path, self.mend),
+        }
+    }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems
+        .iter()
+        .map(Problem::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+impl fmt::Display for DriverChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Uring => "uring",
+            Self::Epoll => "epoll",
+        })
+    }
+}
+
+/// The summary that `keyway check` prints.
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let listen = self
+            .listen
+            .iter()
+            .map(SocketAddr::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        let peppers = self
+            .peppers
+            .iter()
+            .map(|p| format!("{} ({})", p.id, p.file.display()));
+        writeln!(f, "node          {}", self.node)?;
+        writeln!(f, "workers       {} (driver {})", self.workers, self.driver)?;
+        writeln!(f, "traffic       {listen}")?;
+        writeln!(f, "admin         {}", self.admin.listen)?;
+        writeln!(
+            f,
+            "peppers       {}",
+            peppers.collect::<Vec<_>>().join(", ")
+        )?;
+        writeln!(f, "snapshots     {}", self.snapshot.directory.display())?;
+        match &self.link.socket {
+            Some(socket) => writeln!(f, "control       {}", socket.display())?,
+            None => writeln!(f, "control       none; the snapshot directory is watched")?,
+        }
+        match &self.access_log {
+            AccessLog::Off => writeln!(f, "access log    off")?,
+            AccessLog::File(path) => writeln!(f, "access log    {}", path.display())?,
+            AccessLog::Stdout => writeln!(f, "access log    standard output")?,
+        }
+        write!(f, "connections   at most {}", self.http.connections_max)
+    }
+}

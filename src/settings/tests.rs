@@ -1,0 +1,1 @@
+//! What settings accept, what they refuse, and in which words.
