@@ -1,1 +1,56 @@
-//! limit: see the crate's table.
+//! Limits: the last stage that may refuse a request before it costs anything.
+//!
+//! Takes a subject (a key's number), the [`CompiledLimit`]s of its plan and a
+//! [`Tick`](crate::clock::Tick); answers a [`Hold`] or a [`Refused`]. Each worker has a [`Shard`];
+//! all shards of a node draw on one [`Bank`] of shared words. Absent on purpose: counting first
+//! and reconciling later, which admits too much by as many bursts as there are workers.
+//!
+//! # How it works
+//!
+//! A limit of `rate` with `burst` is a schedule of slots of length T = 1/rate, one for each
+//! request, that may run ahead of the clock by at most `burst` slots (the generic cell rate
+//! algorithm, GCRA). A word of the bank says how far the schedule of one subject is debited. A
+//! worker takes a *lease* at time `now`: by compare-and-swap it moves the word from `w` to `end`,
+//! where `start = max(w, now)`, `end = start + n·T` and `end - now <= burst·T`. The slice
+//! `[start, end)` of the schedule is then its own, and it spends it without asking anyone: a
+//! request at time `t` gets the slot `[v, v + T)` with `v = max(start, t)` if `v + T <= end`, and
+//! `start` becomes `v + T`. What is left is returned at reconciliation by moving the word from
+//! `end` back to `start`, if it still stands at `end`; otherwise it is kept while it can hold a
+//! unit.
+//!
+//! # Why it is exact
+//!
+//! *Over every interval `[a, b]`, at most `burst + rate·(b - a)` requests are admitted.*
+//!
+//! 1. Slices are disjoint. The word is never before the end of a slice that someone holds: a
+//!    lease begins at or after it, and it goes back only from the end of the very slice returned,
+//!    so what lies after that slice belongs to nobody. Hence all slots are disjoint.
+//! 2. A request admitted at `t` has a slot `[v, v + T)` with `t <= v`, by the rule of spending,
+//!    and `v + T <= t + burst·T`, because its slice was taken at some `now <= t` and ended by
+//!    `now + burst·T`.
+//! 3. So the slots of all requests admitted in `[a, b]` are disjoint, of length T, and lie in
+//!    `[a, b + burst·T)`. There are at most `(b - a)/T + burst` of them.
+//!
+//! Nothing in it asks how many workers there are, how old a lease is, in which order they
+//! reconcile, or whether one dies: what a dead worker held is lost, never given twice. A unit
+//! given back ([`Outcome::Unused`]) gives back its slot, which is spent by the same rule. Across
+//! a change of a limit's terms the word stays, so what was spent stays spent; an interval that
+//! spans the change admits at most what the terms before and after admit together.
+//!
+//! # What it costs
+//!
+//! A lease is worth at most a quarter of a reconciliation period divided by the workers, and at
+//! most one part in `2·workers` of what is left; near the limit it is one unit, taken and spent at
+//! once. So a key whose demand is above its limit loses nothing to leases lying elsewhere, and
+//! one far below it moves the shared word a few times a reconciliation instead of once a request.
+
+pub mod bank;
+pub mod headers;
+pub mod lease;
+pub mod schedule;
+pub mod shard;
+pub mod tag;
+
+pub use bank::{Bank, BankFull};
+pub use schedule::{CompiledLimit, LimitError};
+pub use shard::{Hold, Outcome, Refused, Shard, ShardCounts, ShardSettings, Standing};

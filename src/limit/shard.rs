@@ -1,0 +1,511 @@
+//! One worker's limiter: leases of the keys it serves, and the holds of its running requests.
+//!
+//! In: a subject, the limits of its plan, and a time. Out: a [`Hold`] or a [`Refused`]. Most
+//! requests find a lease and touch nothing that another worker sees; the rest move one shared
+//! word of the [`Bank`]. Absent on purpose: any clock but the caller's, and any lock.
+//!
+//! Invariants:
+//! - Every [`Hold`] is settled once; a worker that has no request running has `held() == 0`.
+//! - The ring names every entry exactly once, so reconciliation passes them all in turn.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use thiserror::Error;
+
+use crate::clock::Tick;
+use crate::limit::bank::{Bank, BankFull, WordIndex};
+use crate::limit::lease::{Lease, Slice};
+use crate::limit::schedule::{
+    CompiledLimit, Point, Share, Shortfall, Terms, X16_PER_S, debit, ns_ceil,
+};
+use crate::limit::tag::Tag;
+
+/// Slots that a hold remembers, to give them back when the request was not used. A plan may have
+/// more limits; units of the further ones stay spent.
+const SLOTS_MAX: usize = 4;
+/// Entries that one call of [`Shard::reconcile`] visits: bounded, so that a worker with many
+/// active keys answers its requests in between.
+const VISITS_MAX: usize = 1024;
+/// An entry without a live lease is forgotten when it was not used for this long.
+const IDLE_X16: u64 = 10 * X16_PER_S;
+/// A word this far beyond what its limit allows was debited under older terms.
+const OVERDUE_X16: u64 = 10 * X16_PER_S;
+
+/// How a shard shares with the others.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardSettings {
+    /// Workers of the node, at least 1.
+    pub workers: u32,
+    /// The worker calls [`Shard::reconcile`] about this often, in milliseconds.
+    pub reconcile_ms: u32,
+    /// Most units of one lease, at least 1.
+    pub lease_units_max: u64,
+    /// Limits of subjects that this worker remembers, at least 1; beyond it the one that was
+    /// reconciled longest ago is forgotten. An entry takes about 170 bytes of address space.
+    pub entries_max: usize,
+}
+
+impl ShardSettings {
+    /// The usual settings for a node of `workers`.
+    pub const fn for_workers(workers: u32) -> Self {
+        Self {
+            workers,
+            reconcile_ms: 100,
+            lease_units_max: 1024,
+            entries_max: 1 << 17,
+        }
+    }
+
+    fn share(&self) -> Share {
+        let workers = u64::from(self.workers.max(1));
+        let period_x16 = u64::from(self.reconcile_ms) * (X16_PER_S / 1_000);
+        Share {
+            span_x16: period_x16 / (4 * workers),
+            parts: 2 * workers,
+            units_max: self.lease_units_max.max(1),
+        }
+    }
+}
+
+/// Why no hold was given; nothing was spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// A limit is spent.
+    #[error("limit {limit} is spent for {retry_after_ns} ns")]
+    Spent {
+        /// Index of the limit in the plan: of several that are spent, the one that lasts longest.
+        limit: usize,
+        /// Nanoseconds until one more request fits, at least 1.
+        retry_after_ns: u64,
+    },
+    /// The request cannot be counted, so it cannot be let through.
+    #[error(transparent)]
+    Bank(#[from] BankFull),
+}
+
+/// What became of a request that was held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It reached its upstream, or may have: its units stay spent.
+    Used,
+    /// It certainly reached no upstream: its units are given back where possible.
+    Unused,
+}
+
+/// One request's units of all limits of its plan. Given back to [`Shard::settle`] of the same
+/// shard exactly once.
+#[must_use = "a hold that is not settled leaves its request counted as running forever"]
+#[derive(Debug)]
+pub struct Hold {
+    subject: u32,
+    numbers: [u32; SLOTS_MAX],
+    slots: [Slice; SLOTS_MAX],
+}
+
+/// What a caller may be told of one of its limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Requests per advertised window.
+    pub limit: u64,
+    /// Requests that this worker could admit now. Leases that other workers hold are not in it:
+    /// at most a small part of what is left, and for no longer than a reconciliation.
+    pub remaining: u64,
+    /// Whole seconds, rounded up, until one more than `remaining` is available.
+    pub reset_s: u64,
+}
+
+/// What a shard did so far; only the slow paths count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardCounts {
+    /// Leases taken from shared words.
+    pub leases_taken: u64,
+    /// Leases of which something was returned.
+    pub leases_returned: u64,
+    /// Times another worker moved the word between reading and taking.
+    pub contentions: u64,
+    /// Requests refused because a limit was spent.
+    pub refused_spent: u64,
+    /// Requests refused because the bank was full.
+    pub refused_bank_full: u64,
+    /// Entries forgotten, being idle or for want of room.
+    pub forgotten: u64,
+}
+
+/// Why one limit gave no slot.
+enum Denied {
+    Spent(Shortfall),
+    Bank(BankFull),
+}
+
+/// One limit of one subject, as this worker remembers it.
+#[derive(Debug)]
+struct Entry {
+    tag: Tag,
+    /// What the lease was taken under.
+    terms: Terms,
+    lease: Lease,
+    word: WordIndex,
+    /// When it was last asked, by [`coarse`].
+    used: u32,
+}
+
+// One cache line an entry: a held request touches no second one beside the table's control bytes.
+const _: () = assert!(size_of::<Entry>() == 64);
+
+/// One worker's limiter.
+#[derive(Debug)]
+pub struct Shard {
+    bank: Arc<Bank>,
+    share: Share,
+    entries_max: usize,
+    entries: HashTable<Entry>,
+    ring: VecDeque<Tag>,
+    held: u64,
+    counts: ShardCounts,
+}
+
+impl Shard {
+    /// A shard on `bank`. Its table gets its full size now, as address space that becomes memory
+    /// where it is touched, so that it never stalls the worker by growing: at most half of it is
+    /// ever full, which also keeps it free of the tombstones that would make it rehash.
+    pub fn new(bank: Arc<Bank>, settings: ShardSettings) -> Self {
+        let entries_max = settings.entries_max.max(1);
+        Self {
+            bank,
+            share: settings.share(),
+            entries_max,
+            entries: HashTable::with_capacity(entries_max + entries_max / 4 * 3),
+            ring: VecDeque::with_capacity(entries_max),
+            held: 0,
+            counts: ShardCounts::default(),
+        }
+    }
+
+    /// Takes one unit of every limit for a request of `subject`, or none at all.
+    pub fn hold(
+        &mut self,
+        subject: u32,
+        limits: &[CompiledLimit],
+        now: Tick,
+    ) -> Result<Hold, Refused> {
+        let at = Point::of(now);
+        let mut hold = Hold {
+            subject,
+            numbers: [0; SLOTS_MAX],
+            slots: [Slice::default(); SLOTS_MAX],
+        };
+        for (index, limit) in limits.iter().enumerate() {
+            match self.take(Tag::new(limit.number, subject), limit.terms, at) {
+                Ok(slot) if index < SLOTS_MAX => {
+                    hold.numbers[index] = limit.number.get();
+                    hold.slots[index] = slot;
+                }
+                Ok(_) => {}
+                Err(denied) => {
+                    self.give_back(&hold);
+                    return Err(self.refuse(denied, subject, limits, index, at));
+                }
+            }
+        }
+        self.held += 1;
+        Ok(hold)
+    }
+
+    /// Ends a hold.
+    pub fn settle(&mut self, hold: Hold, outcome: Outcome) {
+        debug_assert!(self.held > 0, "a hold is settled by the shard that gave it");
+        self.held = self.held.saturating_sub(1);
+        if outcome == Outcome::Unused {
+            self.give_back(&hold);
+        }
+    }
+
+    /// What `subject` may be told of `limit`; one relaxed load.
+    pub fn standing(&self, subject: u32, limit: &CompiledLimit, now: Tick) -> Standing {
+        let at = Point::of(now);
+        let Terms {
+            interval_x16,
+            capacity_x16,
+        } = limit.terms;
+        let (free_from, own_units) = self.peek(Tag::new(limit.number, subject), limit.terms, at);
+        let horizon = at.plus(capacity_x16);
+        let shared_units = horizon.since(free_from) / interval_x16;
+        let remaining = (shared_units + own_units).min(limit.burst);
+        let next = free_from.plus((shared_units + 1).saturating_mul(interval_x16));
+        let wait_x16 = if remaining < limit.burst {
+            next.since(horizon)
+        } else {
+            0
+        };
+        Standing {
+            limit: limit.quota,
+            remaining,
+            reset_s: wait_x16.div_ceil(X16_PER_S),
+        }
+    }
+
+    /// Returns what is left of leases to the shared words and forgets idle entries: call it every
+    /// [`ShardSettings::reconcile_ms`].
+    ///
+    /// Visits at most a thousand entries a call, so a worker with more active keys than that
+    /// passes them all in several calls. Nothing is lost by it but promptness: a lease is worth a
+    /// few milliseconds of its limit's rate.
+    pub fn reconcile(&mut self, now: Tick) {
+        let at = Point::of(now);
+        for _ in 0..self.ring.len().min(VISITS_MAX) {
+            let Some(tag) = self.ring.pop_front() else {
+                return;
+            };
+            let found = self
+                .entries
+                .find_entry(tag.scatter(0), |entry| entry.tag == tag);
+            let mut entry = found.expect("the ring names entries of the table");
+            entry.get_mut().release(&self.bank, &mut self.counts, at);
+            if entry.get().is_idle(at) {
+                entry.remove();
+                self.counts.forgotten += 1;
+            } else {
+                self.ring.push_back(tag);
+            }
+        }
+    }
+
+    /// Holds that were given and not settled.
+    pub fn held(&self) -> u64 {
+        self.held
+    }
+
+    /// Limits of subjects that are remembered.
+    pub fn entries(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// What the shard did so far.
+    pub fn counts(&self) -> ShardCounts {
+        self.counts
+    }
+
+    #[inline]
+    fn take(&mut self, tag: Tag, terms: Terms, at: Point) -> Result<Slice, Denied> {
+        let found = self
+            .entries
+            .find_mut(tag.scatter(0), |entry| entry.tag == tag);
+        let Some(entry) = found else {
+            return self.take_first(tag, terms, at);
+        };
+        entry.used = coarse(at);
+        if entry.terms == terms
+            && let Some(slot) = entry.lease.slice.spend(terms.interval_x16, at)
+        {
+            return Ok(slot);
+        }
+        entry.renew(&self.bank, &self.share, &mut self.counts, terms, at)
+    }
+
+    /// [`Self::take`] for a limit that this worker does not remember.
+    #[cold]
+    fn take_first(&mut self, tag: Tag, terms: Terms, at: Point) -> Result<Slice, Denied> {
+        let word = self.bank.find_or_insert(tag).map_err(Denied::Bank)?;
+        if self.entries.len() >= self.entries_max {
+            self.forget_oldest(at);
+        }
+        self.ring.push_back(tag);
+        let entry = Entry {
+            tag,
+            terms,
+            lease: Lease::default(),
+            word,
+            used: coarse(at),
+        };
+        let hasher = |entry: &Entry| entry.tag.scatter(0);
+        let mut entry = self.entries.insert_unique(tag.scatter(0), entry, hasher);
+        entry
+            .get_mut()
+            .renew(&self.bank, &self.share, &mut self.counts, terms, at)
+    }
+
+    /// Makes room for one entry. A lease that cannot be returned is lost with it, which errs on
+    /// the safe side.
+    fn forget_oldest(&mut self, at: Point) {
+        let Some(tag) = self.ring.pop_front() else {
+            return;
+        };
+        if let Ok(mut entry) = self
+            .entries
+            .find_entry(tag.scatter(0), |entry| entry.tag == tag)
+        {
+            entry.get_mut().release(&self.bank, &mut self.counts, at);
+            entry.remove();
+            self.counts.forgotten += 1;
+        }
+    }
+
+    fn give_back(&mut self, hold: &Hold) {
+        for (number, slot) in hold.numbers.into_iter().zip(hold.slots) {
+            let Some(number) = std::num::NonZeroU32::new(number) else {
+                return;
+            };
+            let tag = Tag::new(number, hold.subject);
+            // A forgotten entry's slot is lost, which errs on the safe side.
+            if let Some(entry) = self
+                .entries
+                .find_mut(tag.scatter(0), |entry| entry.tag == tag)
+            {
+                entry.lease.give_back(slot);
+            }
+        }
+    }
+
+    /// The refusal of a request that `limits[index]` denied; looks at the further limits too, so
+    /// that the caller is told when all of them would admit.
+    #[cold]
+    fn refuse(
+        &mut self,
+        denied: Denied,
+        subject: u32,
+        limits: &[CompiledLimit],
+        index: usize,
+        at: Point,
+    ) -> Refused {
+        let shortfall = match denied {
+            Denied::Spent(shortfall) => shortfall,
+            Denied::Bank(full) => {
+                self.counts.refused_bank_full += 1;
+                return Refused::Bank(full);
+            }
+        };
+        self.counts.refused_spent += 1;
+        let mut longest = (index, shortfall.wait_x16);
+        for (later, limit) in limits.iter().enumerate().skip(index + 1) {
+            let tag = Tag::new(limit.number, subject);
+            let (free_from, own_units) = self.peek(tag, limit.terms, at);
+            let end = free_from.plus(limit.terms.interval_x16);
+            let wait_x16 = end.since(at.plus(limit.terms.capacity_x16));
+            if own_units == 0 && wait_x16 > longest.1 {
+                longest = (later, wait_x16);
+            }
+        }
+        Refused::Spent {
+            limit: longest.0,
+            retry_after_ns: ns_ceil(longest.1),
+        }
+    }
+
+    /// From where on the schedule of `tag` is free for this worker, and how many units it holds
+    /// before that; changes nothing.
+    fn peek(&self, tag: Tag, terms: Terms, at: Point) -> (Point, u64) {
+        let Some(entry) = self.entries.find(tag.scatter(0), |entry| entry.tag == tag) else {
+            let word = self
+                .bank
+                .find(tag)
+                .map_or(Point::default(), |word| self.bank.load(word));
+            return (word.max(at), 0);
+        };
+        let word = self.bank.load(entry.word);
+        if entry.terms != terms {
+            return (word.max(at), 0);
+        }
+        let Lease { slice, spare } = entry.lease;
+        let spare_units = spare.units(terms.interval_x16, at);
+        if word == slice.end {
+            return (slice.start.max(at), spare_units);
+        }
+        (
+            word.max(at),
+            spare_units + slice.units(terms.interval_x16, at),
+        )
+    }
+}
+
+impl Entry {
+    /// Takes a unit that the slice in hand does not hold: from what came back, or by a new lease.
+    #[inline(never)]
+    fn renew(
+        &mut self,
+        bank: &Bank,
+        share: &Share,
+        counts: &mut ShardCounts,
+        terms: Terms,
+        at: Point,
+    ) -> Result<Slice, Denied> {
+        if self.terms != terms {
+            // What was spent stays spent, since the word stays; units of the old length do not
+            // fit the new schedule.
+            self.release(bank, counts, at);
+            self.lease = Lease::default();
+            self.terms = terms;
+        }
+        if let Some(slot) = self.lease.spare.spend(terms.interval_x16, at) {
+            return Ok(slot);
+        }
+        // Another worker's success is the only thing that repeats this, so some worker proceeds.
+        loop {
+            let word = bank.load(self.word);
+            match debit(word, self.lease.slice, terms, share, at) {
+                Ok(mut slice) => {
+                    if !bank.exchange(self.word, word, slice.end) {
+                        counts.contentions += 1;
+                        continue;
+                    }
+                    counts.leases_taken += 1;
+                    let slot = slice.spend(terms.interval_x16, at);
+                    self.lease.slice = slice;
+                    return Ok(slot.expect("a lease begins with a whole unit"));
+                }
+                Err(shortfall) => {
+                    return Err(Denied::Spent(self.lower(bank, word, shortfall, terms, at)));
+                }
+            }
+        }
+    }
+
+    /// Lets go of debt that the terms do not know: when a limit was changed from hours to
+    /// seconds, a word may stand hours ahead of what a full burst would explain.
+    ///
+    /// The word is then set to a burst just spent. No word comes that far ahead under unchanged
+    /// terms: a worker debits up to its own reading of the clock plus the capacity, and a reading
+    /// is used within the same decision, not [`OVERDUE_X16`] later.
+    fn lower(
+        &self,
+        bank: &Bank,
+        word: Point,
+        shortfall: Shortfall,
+        terms: Terms,
+        at: Point,
+    ) -> Shortfall {
+        if shortfall.wait_x16 <= OVERDUE_X16.saturating_add(terms.interval_x16) {
+            return shortfall;
+        }
+        bank.exchange(self.word, word, at.plus(terms.capacity_x16));
+        Shortfall {
+            wait_x16: terms.interval_x16,
+        }
+    }
+
+    /// Returns what is left of the lease if nobody debited after it; else keeps what still holds
+    /// a unit.
+    fn release(&mut self, bank: &Bank, counts: &mut ShardCounts, at: Point) {
+        self.lease.tidy(self.terms.interval_x16, at);
+        let slice = self.lease.slice;
+        if slice.is_empty() {
+            return;
+        }
+        if bank.exchange(self.word, slice.end, slice.start) {
+            counts.leases_returned += 1;
+            self.lease.slice.end = slice.start;
+        }
+    }
+
+    /// Whether nothing is lost by forgetting the entry.
+    fn is_idle(&self, at: Point) -> bool {
+        let idle_for = coarse(at).wrapping_sub(self.used);
+        idle_for > coarse(Point(IDLE_X16)) && self.lease.units(self.terms, at) == 0
+    }
+}
+
+/// A point in units of about 17 ms, as a clock hand that goes round once in two years.
+fn coarse(at: Point) -> u32 {
+    u32::try_from((at.0 >> 28) & u64::from(u32::MAX)).expect("masked to 32 bits")
+}
