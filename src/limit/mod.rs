@@ -45,6 +45,7 @@
 //! one far below it moves the shared word a few times a reconciliation instead of once a request.
 
 pub mod bank;
+mod entry;
 pub mod headers;
 pub mod lease;
 pub mod schedule;

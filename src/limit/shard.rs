@@ -15,11 +15,10 @@ use hashbrown::HashTable;
 use thiserror::Error;
 
 use crate::clock::Tick;
-use crate::limit::bank::{Bank, BankFull, WordIndex};
-use crate::limit::lease::{Lease, Slice};
-use crate::limit::schedule::{
-    CompiledLimit, Point, Share, Shortfall, Terms, X16_PER_S, debit, ns_ceil,
-};
+use crate::limit::bank::{Bank, BankFull};
+use crate::limit::entry::Entry;
+use crate::limit::lease::Slice;
+use crate::limit::schedule::{CompiledLimit, Point, Share, Shortfall, Terms, X16_PER_S, ns_ceil};
 use crate::limit::tag::Tag;
 
 /// Slots that a hold remembers, to give them back when the request was not used. A plan may have
@@ -28,10 +27,6 @@ const SLOTS_MAX: usize = 4;
 /// Entries that one call of [`Shard::reconcile`] visits: bounded, so that a worker with many
 /// active keys answers its requests in between.
 const VISITS_MAX: usize = 1024;
-/// An entry without a live lease is forgotten when it was not used for this long.
-const IDLE_X16: u64 = 10 * X16_PER_S;
-/// A word this far beyond what its limit allows was debited under older terms.
-const OVERDUE_X16: u64 = 10 * X16_PER_S;
 
 /// How a shard shares with the others.
 #[derive(Clone, Copy, Debug)]
@@ -139,20 +134,17 @@ enum Denied {
     Bank(BankFull),
 }
 
-/// One limit of one subject, as this worker remembers it.
-#[derive(Debug)]
-struct Entry {
-    tag: Tag,
-    /// What the lease was taken under.
-    terms: Terms,
-    lease: Lease,
-    word: WordIndex,
-    /// When it was last asked, by [`coarse`].
-    used: u32,
+impl From<Shortfall> for Denied {
+    fn from(shortfall: Shortfall) -> Self {
+        Self::Spent(shortfall)
+    }
 }
 
-// One cache line an entry: a held request touches no second one beside the table's control bytes.
-const _: () = assert!(size_of::<Entry>() == 64);
+impl From<BankFull> for Denied {
+    fn from(full: BankFull) -> Self {
+        Self::Bank(full)
+    }
+}
 
 /// One worker's limiter.
 #[derive(Debug)]
@@ -260,7 +252,7 @@ impl Shard {
             };
             let found = self
                 .entries
-                .find_entry(tag.scatter(0), |entry| entry.tag == tag);
+                .find_entry(tag.scatter(0), |entry| entry.tag() == tag);
             let mut entry = found.expect("the ring names entries of the table");
             entry.get_mut().release(&self.bank, &mut self.counts, at);
             if entry.get().is_idle(at) {
@@ -291,39 +283,27 @@ impl Shard {
     fn take(&mut self, tag: Tag, terms: Terms, at: Point) -> Result<Slice, Denied> {
         let found = self
             .entries
-            .find_mut(tag.scatter(0), |entry| entry.tag == tag);
+            .find_mut(tag.scatter(0), |entry| entry.tag() == tag);
         let Some(entry) = found else {
             return self.take_first(tag, terms, at);
         };
-        entry.used = coarse(at);
-        if entry.terms == terms
-            && let Some(slot) = entry.lease.slice.spend(terms.interval_x16, at)
-        {
-            return Ok(slot);
-        }
-        entry.renew(&self.bank, &self.share, &mut self.counts, terms, at)
+        Ok(entry.take(&self.bank, &self.share, &mut self.counts, terms, at)?)
     }
 
     /// [`Self::take`] for a limit that this worker does not remember.
     #[cold]
     fn take_first(&mut self, tag: Tag, terms: Terms, at: Point) -> Result<Slice, Denied> {
-        let word = self.bank.find_or_insert(tag).map_err(Denied::Bank)?;
+        let word = self.bank.find_or_insert(tag)?;
         if self.entries.len() >= self.entries_max {
             self.forget_oldest(at);
         }
         self.ring.push_back(tag);
-        let entry = Entry {
-            tag,
-            terms,
-            lease: Lease::default(),
-            word,
-            used: coarse(at),
-        };
-        let hasher = |entry: &Entry| entry.tag.scatter(0);
+        let entry = Entry::new(tag, word, terms, at);
+        let hasher = |entry: &Entry| entry.tag().scatter(0);
         let mut entry = self.entries.insert_unique(tag.scatter(0), entry, hasher);
-        entry
+        Ok(entry
             .get_mut()
-            .renew(&self.bank, &self.share, &mut self.counts, terms, at)
+            .take(&self.bank, &self.share, &mut self.counts, terms, at)?)
     }
 
     /// Makes room for one entry. A lease that cannot be returned is lost with it, which errs on
@@ -334,7 +314,7 @@ impl Shard {
         };
         if let Ok(mut entry) = self
             .entries
-            .find_entry(tag.scatter(0), |entry| entry.tag == tag)
+            .find_entry(tag.scatter(0), |entry| entry.tag() == tag)
         {
             entry.get_mut().release(&self.bank, &mut self.counts, at);
             entry.remove();
@@ -351,9 +331,9 @@ impl Shard {
             // A forgotten entry's slot is lost, which errs on the safe side.
             if let Some(entry) = self
                 .entries
-                .find_mut(tag.scatter(0), |entry| entry.tag == tag)
+                .find_mut(tag.scatter(0), |entry| entry.tag() == tag)
             {
-                entry.lease.give_back(slot);
+                entry.give_back(slot);
             }
         }
     }
@@ -396,116 +376,17 @@ impl Shard {
     /// From where on the schedule of `tag` is free for this worker, and how many units it holds
     /// before that; changes nothing.
     fn peek(&self, tag: Tag, terms: Terms, at: Point) -> (Point, u64) {
-        let Some(entry) = self.entries.find(tag.scatter(0), |entry| entry.tag == tag) else {
-            let word = self
-                .bank
-                .find(tag)
-                .map_or(Point::default(), |word| self.bank.load(word));
-            return (word.max(at), 0);
-        };
-        let word = self.bank.load(entry.word);
-        if entry.terms != terms {
-            return (word.max(at), 0);
-        }
-        let Lease { slice, spare } = entry.lease;
-        let spare_units = spare.units(terms.interval_x16, at);
-        if word == slice.end {
-            return (slice.start.max(at), spare_units);
-        }
-        (
-            word.max(at),
-            spare_units + slice.units(terms.interval_x16, at),
-        )
-    }
-}
-
-impl Entry {
-    /// Takes a unit that the slice in hand does not hold: from what came back, or by a new lease.
-    #[inline(never)]
-    fn renew(
-        &mut self,
-        bank: &Bank,
-        share: &Share,
-        counts: &mut ShardCounts,
-        terms: Terms,
-        at: Point,
-    ) -> Result<Slice, Denied> {
-        if self.terms != terms {
-            // What was spent stays spent, since the word stays; units of the old length do not
-            // fit the new schedule.
-            self.release(bank, counts, at);
-            self.lease = Lease::default();
-            self.terms = terms;
-        }
-        if let Some(slot) = self.lease.spare.spend(terms.interval_x16, at) {
-            return Ok(slot);
-        }
-        // Another worker's success is the only thing that repeats this, so some worker proceeds.
-        loop {
-            let word = bank.load(self.word);
-            match debit(word, self.lease.slice, terms, share, at) {
-                Ok(mut slice) => {
-                    if !bank.exchange(self.word, word, slice.end) {
-                        counts.contentions += 1;
-                        continue;
-                    }
-                    counts.leases_taken += 1;
-                    let slot = slice.spend(terms.interval_x16, at);
-                    self.lease.slice = slice;
-                    return Ok(slot.expect("a lease begins with a whole unit"));
-                }
-                Err(shortfall) => {
-                    return Err(Denied::Spent(self.lower(bank, word, shortfall, terms, at)));
-                }
-            }
+        match self
+            .entries
+            .find(tag.scatter(0), |entry| entry.tag() == tag)
+        {
+            Some(entry) => entry.peek(&self.bank, terms, at),
+            None => (
+                self.bank
+                    .find(tag)
+                    .map_or(at, |word| self.bank.load(word).max(at)),
+                0,
+            ),
         }
     }
-
-    /// Lets go of debt that the terms do not know: when a limit was changed from hours to
-    /// seconds, a word may stand hours ahead of what a full burst would explain.
-    ///
-    /// The word is then set to a burst just spent. No word comes that far ahead under unchanged
-    /// terms: a worker debits up to its own reading of the clock plus the capacity, and a reading
-    /// is used within the same decision, not [`OVERDUE_X16`] later.
-    fn lower(
-        &self,
-        bank: &Bank,
-        word: Point,
-        shortfall: Shortfall,
-        terms: Terms,
-        at: Point,
-    ) -> Shortfall {
-        if shortfall.wait_x16 <= OVERDUE_X16.saturating_add(terms.interval_x16) {
-            return shortfall;
-        }
-        bank.exchange(self.word, word, at.plus(terms.capacity_x16));
-        Shortfall {
-            wait_x16: terms.interval_x16,
-        }
-    }
-
-    /// Returns what is left of the lease if nobody debited after it; else keeps what still holds
-    /// a unit.
-    fn release(&mut self, bank: &Bank, counts: &mut ShardCounts, at: Point) {
-        self.lease.tidy(self.terms.interval_x16, at);
-        let slice = self.lease.slice;
-        if slice.is_empty() {
-            return;
-        }
-        if bank.exchange(self.word, slice.end, slice.start) {
-            counts.leases_returned += 1;
-            self.lease.slice.end = slice.start;
-        }
-    }
-
-    /// Whether nothing is lost by forgetting the entry.
-    fn is_idle(&self, at: Point) -> bool {
-        let idle_for = coarse(at).wrapping_sub(self.used);
-        idle_for > coarse(Point(IDLE_X16)) && self.lease.units(self.terms, at) == 0
-    }
-}
-
-/// A point in units of about 17 ms, as a clock hand that goes round once in two years.
-fn coarse(at: Point) -> u32 {
-    u32::try_from((at.0 >> 28) & u64::from(u32::MAX)).expect("masked to 32 bits")
 }
