@@ -6,6 +6,7 @@
 //! unchecked value. Absent on purpose: reading peppers or snapshots, and any reload; a node
 //! keeps the settings it started with.
 
+mod check;
 mod raw;
 #[cfg(test)]
 mod tests;
@@ -162,7 +163,7 @@ impl Settings {
 
     /// Checks settings given as text; relative paths start from `directory`.
     pub fn parse(text: &str, directory: &Path) -> Result<Self, SettingsError> {
-        raw::parse(text, directory)
+        check::check(toml::from_str(text)?, directory)
     }
 }
 

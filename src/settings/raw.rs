@@ -1,477 +1,79 @@
-//! The settings as written, and the check that turns them into [`Settings`].
+//! The settings as written.
 //!
 //! Every field is optional here, so that a missing one is reported with its path and its mend
 //! beside all other problems, instead of being the first and only error.
 
-use super::{
-    AccessLog, AdminSettings, DriverChoice, HEADERS_CEILING, HttpLimits, LinkSettings, PepperFile,
-    Problem, Settings, SettingsError, SnapshotSettings,
-};
 use serde::Deserialize;
-use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
-
-const HOUR_MS: u64 = 3_600_000;
-const NODE_BYTES_MAX: usize = 64;
+use std::path::PathBuf;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawSettings {
-    node: Option<String>,
-    workers: Option<u64>,
-    driver: Option<String>,
-    listen: Option<Vec<String>>,
-    pepper: Option<Vec<RawPepper>>,
+pub(super) struct RawSettings {
+    pub(super) node: Option<String>,
+    pub(super) workers: Option<u64>,
+    pub(super) driver: Option<String>,
+    pub(super) listen: Option<Vec<String>>,
+    pub(super) pepper: Option<Vec<RawPepper>>,
     #[serde(default)]
-    admin: RawAdmin,
+    pub(super) admin: RawAdmin,
     #[serde(default)]
-    snapshot: RawSnapshot,
+    pub(super) snapshot: RawSnapshot,
     #[serde(default)]
-    link: RawLink,
+    pub(super) link: RawLink,
     #[serde(default)]
-    access_log: RawAccessLog,
+    pub(super) access_log: RawAccessLog,
     #[serde(default)]
-    http: RawHttp,
+    pub(super) http: RawHttp,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawPepper {
-    id: Option<u64>,
-    file: Option<PathBuf>,
+pub(super) struct RawPepper {
+    pub(super) id: Option<u64>,
+    pub(super) file: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct RawAdmin {
-    listen: Option<String>,
-    allow_remote: bool,
+pub(super) struct RawAdmin {
+    pub(super) listen: Option<String>,
+    pub(super) allow_remote: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct RawSnapshot {
-    directory: Option<PathBuf>,
-    keys_lost_max_percent: Option<u64>,
+pub(super) struct RawSnapshot {
+    pub(super) directory: Option<PathBuf>,
+    pub(super) keys_lost_max_percent: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct RawLink {
-    socket: Option<PathBuf>,
+pub(super) struct RawLink {
+    pub(super) socket: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct RawAccessLog {
-    file: Option<PathBuf>,
-    stdout: bool,
+pub(super) struct RawAccessLog {
+    pub(super) file: Option<PathBuf>,
+    pub(super) stdout: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct RawHttp {
-    head_bytes_max: Option<u64>,
-    target_bytes_max: Option<u64>,
-    headers_max: Option<u64>,
-    head_timeout_ms: Option<u64>,
-    body_timeout_ms: Option<u64>,
-    idle_timeout_ms: Option<u64>,
-    write_timeout_ms: Option<u64>,
-    body_bytes_max: Option<u64>,
-    drain_bytes_max: Option<u64>,
-    drain_timeout_ms: Option<u64>,
-    connections_max: Option<u64>,
-    upstream_idle_max: Option<u64>,
-    upstream_idle_timeout_ms: Option<u64>,
-}
-
-/// Reads the written form and checks it; relative paths start from `directory`.
-pub(super) fn parse(text: &str, directory: &Path) -> Result<Settings, SettingsError> {
-    let raw: RawSettings = toml::from_str(text)?;
-    let mut check = Check {
-        directory,
-        problems: Vec::new(),
-    };
-    let settings = check.settings(raw);
-    if check.problems.is_empty() {
-        Ok(settings)
-    } else {
-        Err(SettingsError::Unusable(check.problems))
-    }
-}
-
-/// Collects problems. A value with a problem is replaced by its default, so that the check goes
-/// on and finds the others; nobody sees the result then.
-struct Check<'d> {
-    directory: &'d Path,
-    problems: Vec<Problem>,
-}
-
-impl Check<'_> {
-    fn settings(&mut self, raw: RawSettings) -> Settings {
-        let workers = self.workers(raw.workers);
-        Settings {
-            node: self.node(raw.node),
-            workers,
-            driver: self.driver(raw.driver),
-            listen: self.listen(raw.listen),
-            peppers: self.peppers(raw.pepper),
-            admin: self.admin(raw.admin),
-            snapshot: self.snapshot(raw.snapshot),
-            link: LinkSettings {
-                socket: raw.link.socket.and_then(|p| self.path("link.socket", p)),
-            },
-            access_log: self.access_log(raw.access_log),
-            http: self.http(&raw.http, workers),
-        }
-    }
-
-    fn workers(&mut self, written: Option<u64>) -> usize {
-        // Respects the affinity mask and a cgroup's quota.
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        match written {
-            None => cores,
-            Some(_) => self.size("workers", written, cores, 1..=1_024),
-        }
-    }
-
-    fn node(&mut self, written: Option<String>) -> String {
-        let Some(name) = written else {
-            return host_name();
-        };
-        if !is_node_name(&name) {
-            self.problem(
-                "node",
-                Some(format!("{name:?}")),
-                "must be 1 to 64 letters, digits, dots, underscores or hyphens",
-            );
-        }
-        name
-    }
-
-    fn driver(&mut self, written: Option<String>) -> DriverChoice {
-        match written.as_deref() {
-            None | Some("auto") => DriverChoice::Auto,
-            Some("uring") => DriverChoice::Uring,
-            Some("epoll") => DriverChoice::Epoll,
-            Some(other) => {
-                let mend = "must be \"auto\", \"uring\" or \"epoll\"";
-                self.problem("driver", Some(format!("{other:?}")), mend);
-                DriverChoice::Auto
-            }
-        }
-    }
-
-    fn listen(&mut self, written: Option<Vec<String>>) -> Vec<SocketAddr> {
-        let written = written.unwrap_or_default();
-        if written.is_empty() {
-            let mend = "at least one address is needed, such as listen = [\"127.0.0.1:8080\"]";
-            self.problem("listen", None, mend);
-        }
-        let mut addresses: Vec<SocketAddr> = Vec::new();
-        for (i, text) in written.iter().enumerate() {
-            let path = format!("listen[{i}]");
-            let Some(address) = self.address(&path, text) else {
-                continue;
-            };
-            if address.port() != 0 && addresses.contains(&address) {
-                self.problem(
-                    &path,
-                    Some(format!("{text:?}")),
-                    "is written twice; remove one",
-                );
-            }
-            addresses.push(address);
-        }
-        addresses
-    }
-
-    fn peppers(&mut self, written: Option<Vec<RawPepper>>) -> Vec<PepperFile> {
-        let written = written.unwrap_or_default();
-        if written.is_empty() {
-            let mend =
-                "at least one is needed, such as pepper = [{ id = 1, file = \"pepper.hex\" }]";
-            self.problem("pepper", None, mend);
-        }
-        let mut seen = HashSet::new();
-        let mut peppers = Vec::new();
-        for (i, entry) in written.into_iter().enumerate() {
-            let path = format!("pepper[{i}].id");
-            let id = match entry.id.map(|id| (id, u8::try_from(id))) {
-                Some((_, Ok(id))) => Some(id),
-                Some((id, Err(_))) => {
-                    self.problem(&path, Some(id.to_string()), "must be 0 to 255");
-                    None
-                }
-                None => {
-                    self.problem(
-                        &path,
-                        None,
-                        "is missing; key records name their pepper by it",
-                    );
-                    None
-                }
-            };
-            if let Some(id) = id
-                && !seen.insert(id)
-            {
-                self.problem(
-                    &path,
-                    Some(id.to_string()),
-                    "is given twice; ids must differ",
-                );
-            }
-            let path = format!("pepper[{i}].file");
-            let file = match entry.file {
-                Some(file) => self.path(&path, file),
-                None => {
-                    self.problem(
-                        &path,
-                        None,
-                        "is missing; name the file with 32 bytes in hex",
-                    );
-                    None
-                }
-            };
-            if let (Some(id), Some(file)) = (id, file) {
-                peppers.push(PepperFile { id, file });
-            }
-        }
-        peppers
-    }
-
-    fn admin(&mut self, written: RawAdmin) -> AdminSettings {
-        let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9_901);
-        let Some(text) = written.listen else {
-            return AdminSettings { listen: default };
-        };
-        let listen = self.address("admin.listen", &text).unwrap_or(default);
-        if !listen.ip().is_loopback() && !written.allow_remote {
-            self.problem(
-                "admin.listen",
-                Some(format!("{text:?}")),
-                "is not a loopback address and this listener asks for no password; use \
-                 127.0.0.1, or write admin.allow_remote = true if a firewall guards it",
-            );
-        }
-        AdminSettings { listen }
-    }
-
-    fn snapshot(&mut self, written: RawSnapshot) -> SnapshotSettings {
-        let directory = match written.directory {
-            Some(directory) => self.path("snapshot.directory", directory),
-            None => {
-                let mend = "is missing; name the directory that control publishes to";
-                self.problem("snapshot.directory", None, mend);
-                None
-            }
-        };
-        let percent = self.number(
-            "snapshot.keys_lost_max_percent",
-            written.keys_lost_max_percent,
-            50,
-            0..=100,
-        );
-        SnapshotSettings {
-            directory: directory.unwrap_or_default(),
-            keys_lost_max_percent: u8::try_from(percent).unwrap_or(50),
-        }
-    }
-
-    fn access_log(&mut self, written: RawAccessLog) -> AccessLog {
-        match (written.file, written.stdout) {
-            (None, false) => AccessLog::Off,
-            (None, true) => AccessLog::Stdout,
-            (Some(file), false) => self
-                .path("access_log.file", file)
-                .map_or(AccessLog::Off, AccessLog::File),
-            (Some(_), true) => {
-                let mend = "cannot go with access_log.file; remove one of the two";
-                self.problem("access_log.stdout", Some("true".into()), mend);
-                AccessLog::Stdout
-            }
-        }
-    }
-
-    fn http(&mut self, raw: &RawHttp, workers: usize) -> HttpLimits {
-        let d = HttpLimits::default();
-        let head_bytes_max = self.size(
-            "http.head_bytes_max",
-            raw.head_bytes_max,
-            d.head_bytes_max,
-            1_024..=1 << 20,
-        );
-        let target_default = d.target_bytes_max.min(head_bytes_max);
-        let target_bytes_max = self.size(
-            "http.target_bytes_max",
-            raw.target_bytes_max,
-            target_default,
-            256..=1 << 20,
-        );
-        if target_bytes_max > head_bytes_max {
-            self.problem(
-                "http.target_bytes_max",
-                Some(target_bytes_max.to_string()),
-                &format!("must not exceed http.head_bytes_max, which is {head_bytes_max}"),
-            );
-        }
-        let time = 1..=HOUR_MS;
-        HttpLimits {
-            head_bytes_max,
-            target_bytes_max,
-            headers_max: self.size(
-                "http.headers_max",
-                raw.headers_max,
-                d.headers_max,
-                8..=HEADERS_CEILING,
-            ),
-            head_timeout_ms: self.number(
-                "http.head_timeout_ms",
-                raw.head_timeout_ms,
-                d.head_timeout_ms,
-                time.clone(),
-            ),
-            body_timeout_ms: self.number(
-                "http.body_timeout_ms",
-                raw.body_timeout_ms,
-                d.body_timeout_ms,
-                time.clone(),
-            ),
-            idle_timeout_ms: self.number(
-                "http.idle_timeout_ms",
-                raw.idle_timeout_ms,
-                d.idle_timeout_ms,
-                time.clone(),
-            ),
-            write_timeout_ms: self.number(
-                "http.write_timeout_ms",
-                raw.write_timeout_ms,
-                d.write_timeout_ms,
-                time.clone(),
-            ),
-            body_bytes_max: raw.body_bytes_max.filter(|&bytes| bytes != 0),
-            drain_bytes_max: self.number(
-                "http.drain_bytes_max",
-                raw.drain_bytes_max,
-                d.drain_bytes_max,
-                0..=16 << 20,
-            ),
-            drain_timeout_ms: self.number(
-                "http.drain_timeout_ms",
-                raw.drain_timeout_ms,
-                d.drain_timeout_ms,
-                0..=HOUR_MS,
-            ),
-            connections_max: self.size(
-                "http.connections_max",
-                raw.connections_max,
-                d.connections_max,
-                workers..=10_000_000,
-            ),
-            upstream_idle_max: self.size(
-                "http.upstream_idle_max",
-                raw.upstream_idle_max,
-                d.upstream_idle_max,
-                0..=65_536,
-            ),
-            upstream_idle_timeout_ms: self.number(
-                "http.upstream_idle_timeout_ms",
-                raw.upstream_idle_timeout_ms,
-                d.upstream_idle_timeout_ms,
-                time,
-            ),
-        }
-    }
-
-    fn number(
-        &mut self,
-        path: &str,
-        written: Option<u64>,
-        default: u64,
-        allowed: RangeInclusive<u64>,
-    ) -> u64 {
-        let Some(value) = written else { return default };
-        if value < *allowed.start() {
-            let mend = format!(
-                "must be at least {}; the default is {default}",
-                allowed.start()
-            );
-            self.problem(path, Some(value.to_string()), &mend);
-            return default;
-        }
-        if value > *allowed.end() {
-            let mend = format!(
-                "must be at most {}; the default is {default}",
-                allowed.end()
-            );
-            self.problem(path, Some(value.to_string()), &mend);
-            return default;
-        }
-        value
-    }
-
-    /// [`Check::number`] for what is counted in memory; every allowed range fits `usize`.
-    fn size(
-        &mut self,
-        path: &str,
-        written: Option<u64>,
-        default: usize,
-        allowed: RangeInclusive<usize>,
-    ) -> usize {
-        let wide = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-        let range = wide(*allowed.start())..=wide(*allowed.end());
-        usize::try_from(self.number(path, written, wide(default), range)).unwrap_or(default)
-    }
-
-    fn address(&mut self, path: &str, text: &str) -> Option<SocketAddr> {
-        let address = text.parse().ok();
-        if address.is_none() {
-            let mend =
-                "must be an address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
-            self.problem(path, Some(format!("{text:?}")), mend);
-        }
-        address
-    }
-
-    /// A path as the process uses it: relative ones start from the settings file's directory.
-    fn path(&mut self, path: &str, written: PathBuf) -> Option<PathBuf> {
-        if written.as_os_str().is_empty() {
-            self.problem(
-                path,
-                Some("\"\"".into()),
-                "must not be empty; name a file or remove it",
-            );
-            return None;
-        }
-        Some(self.directory.join(written))
-    }
-
-    fn problem(&mut self, path: &str, value: Option<String>, mend: &str) {
-        self.problems.push(Problem {
-            path: path.to_owned(),
-            value,
-            mend: mend.to_owned(),
-        });
-    }
-}
-
-fn is_node_name(name: &str) -> bool {
-    (1..=NODE_BYTES_MAX).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-}
-
-/// The machine's host name, or `node` where it has none that could serve.
-fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = name.trim_end();
-    if is_node_name(name) {
-        name.to_owned()
-    } else {
-        "node".to_owned()
-    }
+pub(super) struct RawHttp {
+    pub(super) head_bytes_max: Option<u64>,
+    pub(super) target_bytes_max: Option<u64>,
+    pub(super) headers_max: Option<u64>,
+    pub(super) head_timeout_ms: Option<u64>,
+    pub(super) body_timeout_ms: Option<u64>,
+    pub(super) idle_timeout_ms: Option<u64>,
+    pub(super) write_timeout_ms: Option<u64>,
+    pub(super) body_bytes_max: Option<u64>,
+    pub(super) drain_bytes_max: Option<u64>,
+    pub(super) drain_timeout_ms: Option<u64>,
+    pub(super) connections_max: Option<u64>,
+    pub(super) upstream_idle_max: Option<u64>,
+    pub(super) upstream_idle_timeout_ms: Option<u64>,
 }
