@@ -10,6 +10,23 @@
 
 use serde::{Deserialize, Serialize};
 
+mod check;
+mod checked;
+
+pub use check::{CatalogError, CatalogProblem, name_is_well_formed};
+pub use checked::{Api, Catalog, Credential, Plan, Tenant, Upstream};
+
+/// The longest catalog section: beyond it a node refuses the file rather than decode it.
+pub const CATALOG_BYTES_MAX: u64 = 64 << 20;
+/// The most limits of one plan: each is checked on every request.
+pub const LIMITS_MAX: usize = 16;
+/// The longest period of a limit: 366 days.
+pub const PERIOD_MS_MAX: u64 = 366 * 24 * 60 * 60 * 1_000;
+/// The most requests a limit may allow in a period or at once.
+pub const REQUESTS_MAX: u64 = 1_000_000_000;
+/// The longest deadline of an upstream: one day.
+pub const TIMEOUT_MS_MAX: u32 = 24 * 60 * 60 * 1_000;
+
 /// The catalog as written in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
