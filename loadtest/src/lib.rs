@@ -7,15 +7,22 @@
 //! Absent on purpose: a load generator of our own. Load comes from `wrk` (or `oha`), so that no
 //! figure rests on a tool that only we use.
 
+pub mod binaries;
 pub mod compare;
+pub mod control;
 pub mod cpu;
+pub mod demo;
+pub mod figures;
 pub mod files;
+pub mod gateway;
 pub mod http;
 pub mod keys;
 pub mod memory;
+pub mod node;
 pub mod origin;
 pub mod process;
 pub mod progress;
+pub mod published;
 pub mod signals;
 pub mod statistics;
 pub mod tools;

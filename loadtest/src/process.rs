@@ -127,6 +127,11 @@ impl Child {
         &self.name
     }
 
+    /// Where its output goes.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
     /// Its end, if it came.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         // An error means that the process is no longer ours to wait for: it has ended.
@@ -145,10 +150,12 @@ impl Child {
     ) -> Outcome<T> {
         let start = Instant::now();
         loop {
+            // Asked before `ready`, so that what it left behind at its end is still seen.
+            let ended = self.ended();
             if let Some(answer) = ready().await {
                 return Ok(answer);
             }
-            if let Some(status) = self.ended() {
+            if let Some(status) = ended {
                 return Err(self.trouble(format!("ended early ({status})")));
             }
             if start.elapsed() > within {

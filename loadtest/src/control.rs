@@ -1,0 +1,211 @@
+//! A control process of ours: the real `keyway-control`, spoken to by its own command line, or by
+//! its REST API where a command a request would be too slow.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use hyper::Method;
+use serde_json::{Value, json};
+
+use crate::http::{Answer, Ask, Connection};
+use crate::process::{Child, Program};
+use crate::trouble::{Outcome, Trouble};
+use crate::{binaries, files};
+
+/// Longest time from start to the first answer.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// A key as it was shown once.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// Its public id.
+    pub id: String,
+    /// The key itself.
+    pub secret: String,
+}
+
+/// A running control process.
+#[derive(Debug)]
+pub struct Control {
+    /// Its process.
+    pub child: Child,
+    /// Where its API is.
+    pub address: SocketAddr,
+    /// Its data directory.
+    pub data: PathBuf,
+    binary: PathBuf,
+    token: String,
+}
+
+impl Control {
+    /// Makes a data directory in `directory` and starts control on it.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start(directory: &Path) -> Outcome<Self> {
+        let binary = binaries::sibling("keyway-control")?;
+        let data = directory.join("control");
+        let said = run(&binary, &["--data", &data.display().to_string(), "init"], &[]).await?;
+        let token = said
+            .split_whitespace()
+            .find(|word| word.starts_with("kwa_"))
+            .ok_or_else(|| Trouble::wrong("keyway-control init", format!("no token in: {said}")))?
+            .to_owned();
+        let ports = directory.join("control.port");
+        let program = Program::new("keyway-control", &binary)
+            .with(["--data", &data.display().to_string(), "serve", "--listen", "127.0.0.1:0"])
+            .with(["--port-file", &ports.display().to_string()]);
+        let mut child = Child::start(&program, &directory.join("control.log"))?;
+        let address = child
+            .until("its port", READY_WITHIN, async || {
+                files::read(&ports).ok()?.trim().parse::<SocketAddr>().ok()
+            })
+            .await?;
+        Ok(Self { child, address, data, binary, token })
+    }
+
+    /// Where a node finds its snapshots.
+    pub fn snapshots(&self) -> PathBuf {
+        self.data.join("snapshots")
+    }
+
+    /// Where a node finds control.
+    pub fn socket(&self) -> PathBuf {
+        self.data.join("control.sock")
+    }
+
+    /// The pepper that node and control share.
+    pub fn pepper(&self) -> PathBuf {
+        self.data.join("pepper.hex")
+    }
+
+    /// How a person would call the command line.
+    pub fn command_line(&self) -> String {
+        format!("KEYWAY_TOKEN={} {} --url {}", self.token, self.binary.display(), self.url())
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Runs the command line; answers what it printed.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn command(&self, arguments: &[&str]) -> Outcome<String> {
+        let url = self.url();
+        let all: Vec<&str> = ["--url", &url].iter().chain(arguments).copied().collect();
+        run(&self.binary, &all, &[("KEYWAY_TOKEN", &self.token)]).await
+    }
+
+    /// Runs the command line with `--json`; answers what it printed.
+    ///
+    /// # Errors
+    /// When it fails or prints no JSON.
+    pub async fn json(&self, arguments: &[&str]) -> Outcome<Value> {
+        let all: Vec<&str> = arguments.iter().chain(&["--json"]).copied().collect();
+        let said = self.command(&all).await?;
+        serde_json::from_str(&said)
+            .map_err(|error| Trouble::wrong("keyway-control", format!("{error} in: {said}")))
+    }
+
+    /// Applies a `gateway.yaml`.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn apply(&self, file: &Path) -> Outcome<String> {
+        self.command(&["apply", "-f", &file.display().to_string()]).await
+    }
+
+    /// Makes a key of an app.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn make_key(&self, tenant: &str, app: &str) -> Outcome<Key> {
+        key(&self.json(&["keys", "create", "--tenant", tenant, "--app", app]).await?)
+    }
+
+    /// Revokes a key and waits for the receipt, which it answers as a person would see it.
+    ///
+    /// # Errors
+    /// When it is refused or not enforced.
+    pub async fn revoke_and_wait(&self, key: &Key) -> Outcome<String> {
+        let said = self.command(&["keys", "revoke", &key.id, "--wait"]).await?;
+        Ok(said.trim().to_owned())
+    }
+
+    /// A connection to the REST API.
+    ///
+    /// # Errors
+    /// When control does not listen.
+    pub async fn api(&self) -> Outcome<Api> {
+        Ok(Api { connection: Connection::open(self.address).await?, token: self.token.clone() })
+    }
+}
+
+/// A keep-alive connection to control's REST API.
+#[derive(Debug)]
+pub struct Api {
+    connection: Connection,
+    token: String,
+}
+
+impl Api {
+    /// Makes a key of an app.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn make_key(&mut self, tenant: &str, app: &str) -> Outcome<Key> {
+        let body = json!({ "tenant": tenant, "app": app, "environment": "live" });
+        key(&self.post("/v1/keys", &body).await?.json())
+    }
+
+    /// Revokes a key; the answer means that the revocation is on disk.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn revoke(&mut self, key: &Key) -> Outcome<()> {
+        self.post(&format!("/v1/keys/{}/revoke", key.id), &json!({})).await?;
+        Ok(())
+    }
+
+    async fn post(&mut self, target: &str, body: &Value) -> Outcome<Answer> {
+        let bearer = format!("Bearer {}", self.token);
+        let ask = Ask::new(Method::POST, target).header("authorization", &bearer).json(body);
+        let answer = self.connection.send(ask).await?;
+        if !(200..300).contains(&answer.status) {
+            let what = format!("POST {target}: {} {}", answer.status, answer.text());
+            return Err(Trouble::wrong("keyway-control", what));
+        }
+        Ok(answer)
+    }
+}
+
+fn key(shown: &Value) -> Outcome<Key> {
+    match (shown["id"].as_str(), shown["key"].as_str()) {
+        (Some(id), Some(secret)) => Ok(Key { id: id.to_owned(), secret: secret.to_owned() }),
+        _ => Err(Trouble::wrong("keyway-control", format!("no id and key in {shown}"))),
+    }
+}
+
+async fn run(binary: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Outcome<String> {
+    let output = tokio::process::Command::new(binary)
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(Trouble::io(format!("run {}", binary.display())))?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(said);
+    }
+    Err(Trouble::Process {
+        name: format!("keyway-control {}", arguments.join(" ")),
+        what: format!("failed ({})", output.status),
+        log: said + &String::from_utf8_lossy(&output.stderr),
+    })
+}

@@ -1,0 +1,136 @@
+//! The demo, checked: real requests, and a table of what was expected and what was seen.
+
+use crate::demo::Keys;
+use crate::gateway::Gateway;
+use crate::http::{Answer, Connection};
+use crate::keys::mint;
+use crate::trouble::Outcome;
+
+/// Requests a minute that plan `free` of the example allows.
+const FREE_PER_MINUTE: usize = 5;
+
+/// One row of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// What was asked.
+    pub what: &'static str,
+    /// What should come.
+    pub expected: String,
+    /// What came.
+    pub seen: String,
+}
+
+impl Row {
+    /// Whether it came as expected.
+    pub fn ok(&self) -> bool {
+        self.expected == self.seen
+    }
+}
+
+/// Sends every request and returns the rows; the gateway's control is stopped by the end.
+///
+/// # Errors
+/// When a connection breaks or a command fails: that is no row but the end.
+pub async fn check(gateway: &mut Gateway, keys: &Keys) -> Outcome<Vec<Row>> {
+    let mut rows = Vec::new();
+    let mut client = Connection::open(gateway.node.address).await?;
+    let partner = Some(keys.partner.secret.as_str());
+    let free = Some(keys.free.secret.as_str());
+
+    rows.push(through_the_origin("good key", &client.get("/orders/42", partner).await?));
+    let wrong = mint(1)?.concat();
+    for (what, target, key, expected) in [
+        ("no key", "/orders/42", None, "401 key-missing"),
+        ("wrong key", "/orders/42", Some(wrong.as_str()), "401 key-refused"),
+        ("path not in the plan", "/reports/2026-01", free, "403 not-entitled"),
+        ("unknown path", "/nothing/here", partner, "404 route-unknown"),
+    ] {
+        let answer = client.get(target, key).await?;
+        rows.push(Row { what, expected: expected.into(), seen: refusal(&answer) });
+    }
+    rows.push(over_the_limit(&mut client, free).await?);
+    rows.push(revoked(gateway, keys, &mut client).await?);
+    rows.push(without_control(gateway, partner).await?);
+    Ok(rows)
+}
+
+/// Status and public code, as `401 key-missing`.
+fn refusal(answer: &Answer) -> String {
+    let kind = answer.json()["type"].as_str().unwrap_or("").to_owned();
+    let code = kind.rsplit(['/', ':']).next().unwrap_or("");
+    format!("{} {code}", answer.status)
+}
+
+fn through_the_origin(what: &'static str, answer: &Answer) -> Row {
+    Row {
+        what,
+        expected: "200, origin saw /orders/42 from acme/mobile and no key".into(),
+        seen: format!("{}, origin saw {}", answer.status, origin_saw(answer)),
+    }
+}
+
+/// What the echo of the origin tells about the request that reached it.
+fn origin_saw(answer: &Answer) -> String {
+    let echo = answer.json();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or("nothing").to_owned();
+    let headers = &echo["headers"];
+    let key = if headers["x-api-key"].is_null() && headers["authorization"].is_null() {
+        "no key"
+    } else {
+        "THE KEY"
+    };
+    let (tenant, app) = (text(&headers["keyway-tenant"]), text(&headers["keyway-app"]));
+    format!("{} from {tenant}/{app} and {key}", text(&echo["path"]))
+}
+
+/// The plan's allowance, and one request more.
+async fn over_the_limit(client: &mut Connection, free: Option<&str>) -> Outcome<Row> {
+    let mut statuses = Vec::new();
+    let mut retry_after = String::new();
+    for _ in 0..=FREE_PER_MINUTE {
+        let answer = client.get("/orders/42", free).await?;
+        statuses.push(answer.status.to_string());
+        retry_after = answer.header("retry-after").to_owned();
+    }
+    let told = match retry_after.parse::<u32>() {
+        Ok(1..=60) => "Retry-After within the minute".to_owned(),
+        _ => format!("Retry-After `{retry_after}`"),
+    };
+    Ok(Row {
+        what: "over the limit",
+        expected: format!("{}429, Retry-After within the minute", "200 ".repeat(FREE_PER_MINUTE)),
+        seen: format!("{}, {told}", statuses.join(" ")),
+    })
+}
+
+/// Revokes a key through control's command line and uses it at once.
+async fn revoked(gateway: &Gateway, keys: &Keys, client: &mut Connection) -> Outcome<Row> {
+    let before = client.get("/orders/42", Some(&keys.doomed.secret)).await?;
+    let receipt = gateway.control.revoke_and_wait(&keys.doomed).await?;
+    println!("receipt: {receipt}");
+    let answer = client.get("/orders/42", Some(&keys.doomed.secret)).await?;
+    Ok(Row {
+        what: "revoked key",
+        expected: "200 before, 401 key-refused once the receipt is there".into(),
+        seen: format!("{} before, {} once the receipt is there", before.status, refusal(&answer)),
+    })
+}
+
+/// Stops control; the data plane must go on with what it knows.
+async fn without_control(gateway: &mut Gateway, key: Option<&str>) -> Outcome<Row> {
+    gateway.control.child.stop();
+    // Over a fresh connection, so that accepting is shown to work as well.
+    let mut client = Connection::open(gateway.node.address).await?;
+    Ok(through_the_origin("control stopped", &client.get("/orders/42", key).await?))
+}
+
+/// The rows as text for a person.
+pub fn table(rows: &[Row]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        let verdict = if row.ok() { "ok    " } else { "DIFFERS" };
+        text += &format!("{verdict} {:<22} expected {}\n", row.what, row.expected);
+        text += &format!("{:<6} {:<22} seen     {}\n", "", "", row.seen);
+    }
+    text
+}

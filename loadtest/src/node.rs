@@ -1,0 +1,145 @@
+//! A data plane of ours: the real `keyway` with settings written for the occasion.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::files;
+use crate::http::{Ask, once};
+use crate::process::{Child, Program};
+use crate::trouble::Outcome;
+
+/// Longest time from start to ready.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// How to run it.
+#[derive(Clone, Debug)]
+pub struct NodeSettings {
+    /// Its program.
+    pub binary: PathBuf,
+    /// For its settings, logs and port file.
+    pub directory: PathBuf,
+    /// Worker threads.
+    pub workers: usize,
+    /// Where snapshots are.
+    pub snapshots: PathBuf,
+    /// File of pepper 1.
+    pub pepper: PathBuf,
+    /// Control's socket; without it the snapshot directory alone is watched.
+    pub socket: Option<PathBuf>,
+    /// Cores as `taskset -c` writes them; all when absent.
+    pub cores: Option<String>,
+}
+
+/// A running data plane that serves a snapshot.
+#[derive(Debug)]
+pub struct Node {
+    /// Its process.
+    pub child: Child,
+    /// Where it takes traffic.
+    pub address: SocketAddr,
+    /// Where `/status` and `/metrics` are.
+    pub admin: SocketAddr,
+    /// Its access log.
+    pub log: PathBuf,
+}
+
+/// What `keyway run --port-file` writes once it listens.
+#[derive(Deserialize)]
+struct Ports {
+    listen: Vec<SocketAddr>,
+    admin: SocketAddr,
+}
+
+impl Node {
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not start or gets no valid snapshot.
+    pub async fn start(settings: &NodeSettings) -> Outcome<Self> {
+        let here = &settings.directory;
+        let (file, ports) = (here.join("keyway.toml"), here.join("keyway.ports"));
+        let log = here.join("access.log");
+        files::write(&file, toml(settings, &log))?;
+        let mut program = Program::new("keyway", &settings.binary)
+            .with(["run", "--settings", &file.display().to_string()])
+            .with(["--port-file", &ports.display().to_string()]);
+        program.cores.clone_from(&settings.cores);
+        let mut child = Child::start(&program, &here.join("keyway.log"))?;
+        let Ports { listen, admin } = child
+            .until("its ports", READY_WITHIN, async || {
+                serde_json::from_str(&files::read(&ports).ok()?).ok()
+            })
+            .await?;
+        child
+            .until("readiness", READY_WITHIN, async || {
+                let answer = once(admin, Ask::get("/readyz")).await.ok()?;
+                (answer.status == 200).then_some(())
+            })
+            .await?;
+        let address = *listen.first().ok_or_else(|| child.trouble("listens nowhere"))?;
+        Ok(Self { child, address, admin, log })
+    }
+
+    /// What `/status` says.
+    ///
+    /// # Errors
+    /// When the admin listener does not answer.
+    pub async fn status(&self) -> Outcome<serde_json::Value> {
+        Ok(once(self.admin, Ask::get("/status")).await?.json())
+    }
+}
+
+fn toml(settings: &NodeSettings, log: &Path) -> String {
+    let link = settings.socket.as_ref().map_or(String::new(), |socket| {
+        format!("\n[link]\nsocket = {}\n", quoted(socket))
+    });
+    format!(
+        "workers = {workers}\n\
+         listen = [\"127.0.0.1:0\"]\n\
+         pepper = [{{ id = 1, file = {pepper} }}]\n\
+         \n\
+         [admin]\n\
+         listen = \"127.0.0.1:0\"\n\
+         \n\
+         [snapshot]\n\
+         directory = {snapshots}\n\
+         {link}\n\
+         [access_log]\n\
+         file = {log}\n",
+        workers = settings.workers,
+        pepper = quoted(&settings.pepper),
+        snapshots = quoted(&settings.snapshots),
+        log = quoted(log),
+    )
+}
+
+/// A path as a TOML string. TOML's basic strings escape as JSON's do.
+fn quoted(path: &Path) -> String {
+    serde_json::Value::from(path.display().to_string()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_it_writes_are_ones_it_accepts() {
+        let settings = NodeSettings {
+            binary: "keyway".into(),
+            directory: "here".into(),
+            workers: 2,
+            snapshots: "with \"quotes\"/snapshots".into(),
+            pepper: "pepper.hex".into(),
+            socket: Some("control.sock".into()),
+            cores: None,
+        };
+        let text = toml(&settings, Path::new("access.log"));
+        let checked = keyway::settings::Settings::parse(&text, Path::new("/base"))
+            .unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert_eq!(checked.workers, 2);
+        assert_eq!(checked.snapshot.directory, Path::new("/base/with \"quotes\"/snapshots"));
+    }
+}
