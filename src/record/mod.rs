@@ -1,14 +1,22 @@
 //! Record: what is remembered of a request once it is answered.
 //!
-//! A worker counts in plain memory of its own ([`Counters`], [`Usage`](usage::Usage)) and formats
-//! copies the counters to where others may read them, and hands usage and full buffers over.
-//! On the request path nothing is locked and nothing is written that another core reads.
-//! Absent on purpose: files and sockets on a worker; they belong to the log thread and to
-//! [`link`](crate::link).
+//! A worker counts in plain memory of its own ([`Counters`], [`Usage`]) and formats its access
+//! log into a buffer of its own ([`LogBuffer`]); on its tick it copies the counters to where
+//! others may read them, and hands usage and full buffers over. On the request path
+//! nothing is locked and nothing is written that another core reads. Absent on purpose: files
+//! and sockets on a worker; they belong to the log thread and to [`link`](crate::link).
 
+pub mod access_log;
 pub mod counters;
+mod exposition;
 pub mod histogram;
+mod json_text;
+pub mod log_thread;
+pub mod metrics;
+pub mod process;
+mod timestamp;
 pub mod usage;
 
-pub use counters::{CloseCause, Counter, Counters, PublishedCounters};
-pub use usage::{Usage, UsageRow};
+pub use access_log::{LogBuffer, LogLine, LogSink};
+pub use counters::{CloseCause, Counter, Counters, PublishedCounters, Span};
+pub use usage::{Usage, UsageKey, UsageRow};

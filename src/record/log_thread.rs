@@ -1,0 +1,348 @@
+//! The log thread: takes full buffers from the workers and appends them to the access log.
+//!
+//! It never dies of the disk. What cannot be written is dropped, counted, and told once a
+//! minute; after a torn line the next one starts on a line of its own. On request it opens
+//! the file anew by its name, so that a rotated file ends and a fresh one begins. At the end it
+//! writes what is left.
+
+use super::access_log::{LogSink, Shared};
+use crate::clock::{Clock, Tick};
+use crate::settings::AccessLog;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+/// Time between two complaints about the same disk.
+const COMPLAINT_NS: u64 = 60_000_000_000;
+
+/// The running log thread.
+#[derive(Debug)]
+pub struct LogThread {
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
+}
+
+/// Opens the access log and starts its thread. `None` and a sink to nowhere if it is off.
+pub fn start(log: &AccessLog, clock: Clock) -> io::Result<(LogSink, Option<LogThread>)> {
+    let output = match log {
+        AccessLog::Off => return Ok((LogSink::off(), None)),
+        AccessLog::File(path) => Output {
+            path: Some(path.clone()),
+            file: open(path)?,
+        },
+        // A descriptor of its own: the library's stdout is locked and flushed at each line.
+        AccessLog::Stdout => Output {
+            path: None,
+            file: File::from(io::stdout().as_fd().try_clone_to_owned()?),
+        },
+    };
+    let shared = Arc::new(Shared::new());
+    let mut writer = Writer {
+        shared: Arc::clone(&shared),
+        output,
+        torn: false,
+        complained: None,
+    };
+    let thread = std::thread::Builder::new()
+        .name("keyway-log".into())
+        .spawn(move || writer.run(&clock))?;
+    let known = shared.thread.set(thread.thread().clone()).is_ok();
+    debug_assert!(known, "only this function names the thread");
+    Ok((
+        LogSink::on(Arc::clone(&shared)),
+        Some(LogThread { shared, thread }),
+    ))
+}
+
+impl LogThread {
+    /// Asks for the file to be opened anew; what is waiting goes to the new one.
+    pub fn reopen(&self) {
+        self.shared.reopen.store(true, Ordering::Release);
+        self.shared.ring();
+    }
+
+    /// Asks the thread to write what is left and to end. The caller decides how long to wait
+    /// for that: a pipe that nobody reads can hold it forever.
+    pub fn stop(self) -> JoinHandle<()> {
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.ring();
+        self.thread
+    }
+}
+
+struct Output {
+    /// Absent for standard output.
+    path: Option<PathBuf>,
+    file: File,
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    output: Output,
+    /// The last line on the disk is incomplete.
+    torn: bool,
+    complained: Option<Tick>,
+}
+
+impl Writer {
+    fn run(&mut self, clock: &Clock) {
+        loop {
+            // Read before the queue: whatever was pushed before the stop is then still seen.
+            let stop = self.shared.stop.load(Ordering::Acquire);
+            if self.shared.reopen.swap(false, Ordering::AcqRel) {
+                self.reopen(clock);
+            }
+            while let Some(mut buffer) = self.shared.filled.pop() {
+                self.write(&buffer, clock);
+                buffer.clear();
+                // With enough of them on the way back already, this one is freed.
+                let _ = self.shared.emptied.push(buffer);
+            }
+            if stop {
+                return;
+            }
+            // A ring between the last look and here makes this return at once.
+            std::thread::park();
+        }
+    }
+
+    fn write(&mut self, buffer: &[u8], clock: &Clock) {
+        let mut rest = buffer;
+        let mut result = Ok(());
+        if self.torn {
+            result = write_from(&mut self.output.file, &mut &b"\n"[..]);
+            self.torn = result.is_err();
+        }
+        if result.is_ok() {
+            result = write_from(&mut self.output.file, &mut rest);
+        }
+        let written = &buffer[..buffer.len() - rest.len()];
+        let (kept, lost) = (lines(written), lines(rest));
+        self.shared.lines_written.fetch_add(kept, Ordering::Relaxed);
+        self.shared.lines_lost.fetch_add(lost, Ordering::Relaxed);
+        if let Err(error) = result {
+            self.torn |= written.last().is_some_and(|&last| last != b'\n');
+            self.complain(&error, "the access log loses lines", clock);
+        }
+    }
+
+    fn reopen(&mut self, clock: &Clock) {
+        let Some(path) = &self.output.path else {
+            return;
+        };
+        match open(path) {
+            Ok(file) => {
+                tracing::info!(path = %path.display(), "access log opened anew");
+                self.output.file = file;
+                self.torn = false;
+            }
+            Err(error) => self.complain(&error, "the access log cannot be opened anew", clock),
+        }
+    }
+
+    fn complain(&mut self, error: &io::Error, what: &'static str, clock: &Clock) {
+        self.shared.write_errors.fetch_add(1, Ordering::Relaxed);
+        let now = clock.tick();
+        if self
+            .complained
+            .is_none_or(|last| now.since_ns(last) >= COMPLAINT_NS)
+        {
+            self.complained = Some(now);
+            let lost = self.shared.lines_lost.load(Ordering::Relaxed);
+            tracing::error!(%error, lines_lost = lost, "{what}");
+        }
+    }
+}
+
+/// Writes all of `rest`, leaving in it what could not be written.
+fn write_from(file: &mut File, rest: &mut &[u8]) -> io::Result<()> {
+    while !rest.is_empty() {
+        match file.write(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => *rest = &rest[n..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn lines(bytes: &[u8]) -> u64 {
+    u64::try_from(memchr::memchr_iter(b'\n', bytes).count()).unwrap_or(u64::MAX)
+}
+
+/// Callers' addresses are in it: for its owner and group alone.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::WallTime;
+    use crate::record::{Counters, LogBuffer, LogLine};
+    use std::net::SocketAddr;
+
+    fn line(path: &[u8]) -> LogLine<'_> {
+        LogLine {
+            time: WallTime(0),
+            request_id: b"r",
+            client: SocketAddr::from(([127, 0, 0, 1], 1)),
+            method: b"GET",
+            host: b"h",
+            path,
+            status: 200,
+            refusal: None,
+            tenant: None,
+            app: None,
+            key: None,
+            plan: None,
+            api: None,
+            upstream: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            duration_us: 0,
+            upstream_us: None,
+            generation: 1,
+        }
+    }
+
+    struct Log {
+        thread: LogThread,
+        buffer: LogBuffer,
+        sink: LogSink,
+    }
+
+    impl Log {
+        fn to(path: &Path) -> Self {
+            let (sink, thread) =
+                start(&AccessLog::File(path.to_owned()), Clock::start()).expect("starts");
+            Self {
+                thread: thread.expect("is on"),
+                buffer: LogBuffer::new(sink.clone()),
+                sink,
+            }
+        }
+
+        fn send(&mut self, path: &[u8]) {
+            let mut counters = Counters::new();
+            self.buffer.add(&line(path), &mut counters);
+            self.buffer.flush(&mut counters);
+        }
+
+        fn wait(&self, condition: impl Fn(super::super::access_log::LogStats) -> bool) {
+            while !condition(self.sink.stats()) {
+                std::thread::yield_now();
+            }
+        }
+
+        fn stop(self) {
+            self.thread.stop().join().expect("ends well");
+        }
+    }
+
+    fn read(path: &Path) -> Vec<String> {
+        let text = std::fs::read_to_string(path).expect("is a file");
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn lines_of_a_log_that_is_stopped_are_all_on_the_disk() {
+        let directory = tempfile::tempdir().expect("makes a directory");
+        let path = directory.path().join("access.log");
+        let mut log = Log::to(&path);
+        for i in 0..500 {
+            log.send(format!("/{i}").as_bytes());
+        }
+        log.stop();
+        let lines = read(&path);
+        assert_eq!(lines.len(), 500);
+        assert!(lines[499].contains("\"path\":\"/499\""), "{}", lines[499]);
+    }
+
+    #[test]
+    fn a_renamed_log_is_followed_until_it_is_reopened() {
+        let directory = tempfile::tempdir().expect("makes a directory");
+        let path = directory.path().join("access.log");
+        let rotated = directory.path().join("access.log.1");
+        let mut log = Log::to(&path);
+        log.send(b"/before");
+        log.wait(|stats| stats.lines_written == 1);
+        std::fs::rename(&path, &rotated).expect("renames");
+        log.send(b"/between");
+        log.wait(|stats| stats.lines_written == 2);
+        log.thread.reopen();
+        while !path.exists() {
+            std::thread::yield_now();
+        }
+        log.send(b"/after");
+        log.stop();
+        assert_eq!(read(&rotated).len(), 2);
+        let lines = read(&path);
+        assert!(lines.len() == 1 && lines[0].contains("/after"), "{lines:?}");
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_reopened_stays_with_the_file_it_has() {
+        let directory = tempfile::tempdir().expect("makes a directory");
+        let inner = directory.path().join("logs");
+        std::fs::create_dir(&inner).expect("makes a directory");
+        let mut log = Log::to(&inner.join("access.log"));
+        let moved = directory.path().join("moved");
+        std::fs::rename(&inner, &moved).expect("renames");
+        log.thread.reopen();
+        log.wait(|stats| stats.write_errors == 1);
+        log.send(b"/still");
+        log.stop();
+        assert_eq!(read(&moved.join("access.log")).len(), 1);
+    }
+
+    #[test]
+    fn a_full_disk_costs_lines_and_is_counted_but_the_thread_goes_on() {
+        let mut log = Log::to(Path::new("/dev/full"));
+        log.send(b"/one");
+        log.wait(|stats| stats.lines_lost == 1);
+        log.send(b"/two");
+        log.wait(|stats| stats.lines_lost == 2 && stats.write_errors == 2);
+        assert_eq!(log.sink.stats().lines_written, 0);
+        log.stop();
+    }
+
+    #[test]
+    fn after_a_torn_line_the_next_one_starts_on_its_own() {
+        let directory = tempfile::tempdir().expect("makes a directory");
+        let path = directory.path().join("access.log");
+        std::fs::write(&path, "{\"torn").expect("writes");
+        let shared = Arc::new(Shared::new());
+        let output = Output {
+            path: Some(path.clone()),
+            file: open(&path).expect("opens"),
+        };
+        let mut writer = Writer {
+            shared,
+            output,
+            torn: true,
+            complained: None,
+        };
+        writer.write(b"{\"whole\":1}\n", &Clock::start());
+        assert_eq!(read(&path), ["{\"torn", "{\"whole\":1}"]);
+    }
+
+    #[test]
+    fn a_log_that_is_off_takes_lines_to_nowhere() {
+        let (sink, thread) = start(&AccessLog::Off, Clock::start()).expect("starts");
+        assert!(thread.is_none() && !sink.is_on());
+        let mut buffer = LogBuffer::new(sink);
+        buffer.add(&line(b"/"), &mut Counters::new());
+        buffer.flush(&mut Counters::new());
+    }
+}

@@ -1,0 +1,534 @@
+//! `/metrics`: everything the node counts, as one page for Prometheus.
+//!
+//! Takes a [`Scrape`], a plain picture of the node at one moment; answers the text. Counters of
+//! all workers are added up, except where the point is to see each worker. Names follow
+//! Prometheus: base units, `_total` on what only grows, one family a meaning. Absent on
+//! purpose: keys, apps and tenants as labels; their number has no bound, usage counts them.
+
+use super::access_log::LogStats;
+use super::counters::{CloseCause, Counter, PublishedCounters, REFUSALS, Span};
+use super::exposition::{Exposition, Kind, seconds};
+use super::histogram::{BOUNDS_US, BUCKETS};
+use super::process::ProcessInfo;
+use crate::clock::WallTime;
+use crate::link::state::SnapshotInfo;
+
+/// The node at one moment.
+#[derive(Debug)]
+pub struct Scrape<'a> {
+    /// The program's version.
+    pub version: &'a str,
+    /// The wall clock now.
+    pub now: WallTime,
+    /// When the process came up.
+    pub started: WallTime,
+    /// The node should get traffic.
+    pub ready: bool,
+    /// All workers.
+    pub workers: Vec<WorkerScrape<'a>>,
+    /// The log thread.
+    pub log: LogStats,
+    /// The newest snapshot taken over.
+    pub snapshot: Option<SnapshotInfo>,
+    /// The link thread.
+    pub link: LinkScrape,
+    /// The process.
+    pub process: ProcessInfo,
+}
+
+/// One worker at one moment.
+#[derive(Debug)]
+pub struct WorkerScrape<'a> {
+    /// Its index.
+    pub index: usize,
+    /// Its counters.
+    pub counters: &'a PublishedCounters,
+    /// The generation it serves; 0 for none.
+    pub generation: u64,
+    /// Its driver, once it runs.
+    pub driver: Option<&'a str>,
+}
+
+/// The link thread at one moment; see [`LinkState`](crate::link::state::LinkState).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LinkScrape {
+    /// A connection to control stands.
+    pub connected: bool,
+    /// Connections made to control.
+    pub connects: u64,
+    /// Snapshots taken over.
+    pub loads: u64,
+    /// Snapshots that could not be taken over.
+    pub load_failures: u64,
+    /// Milliseconds of the last load.
+    pub load_ms: u64,
+    /// Milliseconds until every worker had the newest generation.
+    pub enforced_ms: u64,
+    /// Rows of usage that wait for control.
+    pub usage_rows: u64,
+    /// Requests whose usage control has.
+    pub usage_shipped: u64,
+    /// Requests whose usage is lost.
+    pub usage_lost: u64,
+}
+
+const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Writes the page.
+pub fn render(scrape: &Scrape<'_>) -> String {
+    let mut page = Exposition::new();
+    node(&mut page, scrape);
+    requests(&mut page, scrape);
+    connections(&mut page, scrape);
+    upstreams(&mut page, scrape);
+    snapshots(&mut page, scrape);
+    records(&mut page, scrape);
+    process(&mut page, &scrape.process, scrape.started);
+    page.finish()
+}
+
+impl Scrape<'_> {
+    fn sum(&self, read: impl Fn(&PublishedCounters) -> u64) -> u64 {
+        self.workers
+            .iter()
+            .map(|worker| read(worker.counters))
+            .fold(0, u64::wrapping_add)
+    }
+
+    fn total(&self, page: &mut Exposition, name: &'static str, help: &str, counter: Counter) {
+        let value = self.sum(|counters| counters.counter(counter));
+        page.single(name, Kind::Counter, help, value);
+    }
+
+    fn spans(&self, page: &mut Exposition, name: &'static str, help: &str, span: Span) {
+        let (mut buckets, mut sum_ns) = ([0u64; BUCKETS], 0u64);
+        for worker in &self.workers {
+            let (counts, ns) = worker.counters.histogram(span);
+            buckets
+                .iter_mut()
+                .zip(counts)
+                .for_each(|(sum, n)| *sum = sum.wrapping_add(n));
+            sum_ns = sum_ns.wrapping_add(ns);
+        }
+        page.family(name, Kind::Histogram, help);
+        // Three steps of the nine a decade: enough for quantiles, a third of the series.
+        let shown = |bound: u64| {
+            matches!(bound / 10u64.pow(bound.ilog10()), 1 | 2 | 5)
+                || Some(&bound) == BOUNDS_US.last()
+        };
+        page.histogram(&BOUNDS_US, &buckets, sum_ns, shown);
+    }
+}
+
+fn node(page: &mut Exposition, scrape: &Scrape<'_>) {
+    page.family(
+        "keyway_build_info",
+        Kind::Gauge,
+        "Constant 1; the version is the label.",
+    )
+    .sample(&[("version", scrape.version)], 1);
+    page.family(
+        "keyway_driver_info",
+        Kind::Gauge,
+        "Workers by their I/O driver.",
+    );
+    let mut drivers: Vec<&str> = scrape.workers.iter().filter_map(|w| w.driver).collect();
+    drivers.sort_unstable();
+    for same in drivers.chunk_by(|a, b| a == b) {
+        page.sample(&[("driver", same[0])], same.len());
+    }
+    let help = "1 if the node should get traffic, 0 while it starts or drains.";
+    page.single("keyway_ready", Kind::Gauge, help, u8::from(scrape.ready));
+    let help = "Panics caught; each cost one connection.";
+    scrape.total(page, "keyway_panics_total", help, Counter::Panics);
+}
+
+fn requests(page: &mut Exposition, scrape: &Scrape<'_>) {
+    let help = "Requests by the class of the status sent; none: the client got no answer.";
+    page.family("keyway_requests_total", Kind::Counter, help);
+    for (class, label) in (0u8..).zip(CLASSES) {
+        page.sample(
+            &[("class", label)],
+            scrape.sum(|counters| counters.requests(class)),
+        );
+    }
+    let help = "Requests the gateway itself said no to, by cause.";
+    page.family("keyway_refusals_total", Kind::Counter, help);
+    for refusal in REFUSALS {
+        let value = scrape.sum(|counters| counters.refusals(refusal));
+        page.sample(&[("cause", refusal.face().label)], value);
+    }
+    let help = "From a request's first byte to its answer's last.";
+    scrape.spans(page, "keyway_request_duration_seconds", help, Span::Request);
+    let help = "Bytes received from clients, heads included.";
+    scrape.total(page, "keyway_received_bytes_total", help, Counter::BytesIn);
+    let help = "Bytes sent to clients, heads included.";
+    scrape.total(page, "keyway_sent_bytes_total", help, Counter::BytesOut);
+    let help = "Leases that workers took from the shared limits.";
+    scrape.total(
+        page,
+        "keyway_limit_leases_taken_total",
+        help,
+        Counter::LeasesTaken,
+    );
+    let help = "Leases that workers returned with something left.";
+    scrape.total(
+        page,
+        "keyway_limit_leases_returned_total",
+        help,
+        Counter::LeasesReturned,
+    );
+}
+
+fn connections(page: &mut Exposition, scrape: &Scrape<'_>) {
+    let help = "Client connections open, by worker.";
+    page.family("keyway_connections_open", Kind::Gauge, help);
+    for worker in &scrape.workers {
+        let index = worker.index.to_string();
+        page.sample(&[("worker", &index)], worker.counters.open_connections());
+    }
+    let help = "Client connections accepted.";
+    scrape.total(
+        page,
+        "keyway_connections_accepted_total",
+        help,
+        Counter::ConnectionsAccepted,
+    );
+    let help = "Client connections closed at once because http.connections_max was reached.";
+    let name = "keyway_connections_turned_away_total";
+    scrape.total(page, name, help, Counter::ConnectionsTurnedAway);
+    let help = "Failed accepts, mostly for want of descriptors.";
+    scrape.total(
+        page,
+        "keyway_accept_errors_total",
+        help,
+        Counter::AcceptErrors,
+    );
+    let help = "Client connections that ended, by cause.";
+    page.family("keyway_connections_closed_total", Kind::Counter, help);
+    for cause in CloseCause::ALL {
+        page.sample(
+            &[("cause", cause.label())],
+            scrape.sum(|counters| counters.closed(cause)),
+        );
+    }
+}
+
+fn upstreams(page: &mut Exposition, scrape: &Scrape<'_>) {
+    let help = "From a request's dispatch to the head of the target's answer.";
+    scrape.spans(
+        page,
+        "keyway_upstream_duration_seconds",
+        help,
+        Span::Upstream,
+    );
+    for (name, help, counter) in [
+        (
+            "keyway_upstream_connects_total",
+            "Connections made to targets.",
+            Counter::UpstreamConnects,
+        ),
+        (
+            "keyway_upstream_connect_failures_total",
+            "Connections to targets that could not be made.",
+            Counter::UpstreamConnectFailures,
+        ),
+        (
+            "keyway_upstream_reuses_total",
+            "Exchanges on a kept connection.",
+            Counter::UpstreamReuses,
+        ),
+        (
+            "keyway_upstream_errors_total",
+            "Exchanges that a target broke or never answered.",
+            Counter::UpstreamErrors,
+        ),
+        (
+            "keyway_upstream_retries_total",
+            "Exchanges tried again on another connection.",
+            Counter::UpstreamRetries,
+        ),
+    ] {
+        scrape.total(page, name, help, counter);
+    }
+}
+
+fn snapshots(page: &mut Exposition, scrape: &Scrape<'_>) {
+    let help = "Generation that each worker judges requests by; 0 for none.";
+    page.family("keyway_worker_generation", Kind::Gauge, help);
+    for worker in &scrape.workers {
+        page.sample(&[("worker", &worker.index.to_string())], worker.generation);
+    }
+    let help = "Snapshots adopted, all workers together.";
+    scrape.total(
+        page,
+        "keyway_snapshot_swaps_total",
+        help,
+        Counter::SnapshotSwaps,
+    );
+    if let Some(snapshot) = &scrape.snapshot {
+        let age_ms = scrape.now.0.saturating_sub(snapshot.created_ms);
+        for (name, help, value) in [
+            (
+                "keyway_snapshot_generation",
+                "Newest generation taken over.",
+                snapshot.generation,
+            ),
+            (
+                "keyway_snapshot_base_generation",
+                "Generation of its base.",
+                snapshot.base_generation,
+            ),
+            ("keyway_snapshot_keys", "Keys in it.", snapshot.keys),
+            (
+                "keyway_snapshot_memory_bytes",
+                "Memory that it holds.",
+                snapshot.memory_bytes,
+            ),
+        ] {
+            page.single(name, Kind::Gauge, help, value);
+        }
+        let help = "Time since it was made.";
+        page.single(
+            "keyway_snapshot_age_seconds",
+            Kind::Gauge,
+            help,
+            seconds(age_ms, 1_000),
+        );
+    }
+    let link = &scrape.link;
+    let help = "Snapshots taken over.";
+    page.single(
+        "keyway_snapshot_loads_total",
+        Kind::Counter,
+        help,
+        link.loads,
+    );
+    let help = "Failed attempts to take a snapshot over; the one before serves on.";
+    page.single(
+        "keyway_snapshot_load_failures_total",
+        Kind::Counter,
+        help,
+        link.load_failures,
+    );
+    let help = "Time that the last load took.";
+    page.single(
+        "keyway_snapshot_load_seconds",
+        Kind::Gauge,
+        help,
+        seconds(link.load_ms, 1_000),
+    );
+    let help = "Time from learning of the newest generation to its adoption by every worker.";
+    let value = seconds(link.enforced_ms, 1_000);
+    page.single("keyway_snapshot_enforced_seconds", Kind::Gauge, help, value);
+}
+
+fn records(page: &mut Exposition, scrape: &Scrape<'_>) {
+    let (link, log) = (&scrape.link, &scrape.log);
+    let help = "1 while a connection to control stands.";
+    page.single(
+        "keyway_link_connected",
+        Kind::Gauge,
+        help,
+        u8::from(link.connected),
+    );
+    let help = "Connections made to control.";
+    page.single(
+        "keyway_link_connects_total",
+        Kind::Counter,
+        help,
+        link.connects,
+    );
+    let help = "Rows of usage that control has not acknowledged.";
+    page.single(
+        "keyway_usage_waiting_rows",
+        Kind::Gauge,
+        help,
+        link.usage_rows,
+    );
+    let help = "Requests whose usage control acknowledged.";
+    page.single(
+        "keyway_usage_shipped_total",
+        Kind::Counter,
+        help,
+        link.usage_shipped,
+    );
+    let help = "Requests whose usage found no room and is lost.";
+    let lost = link.usage_lost + scrape.sum(|counters| counters.counter(Counter::UsageLost));
+    page.single("keyway_usage_lost_total", Kind::Counter, help, lost);
+    let help = "Access log lines written.";
+    page.single(
+        "keyway_access_log_written_total",
+        Kind::Counter,
+        help,
+        log.lines_written,
+    );
+    let help = "Access log lines dropped because the log thread was behind.";
+    scrape.total(
+        page,
+        "keyway_access_log_dropped_total",
+        help,
+        Counter::LogLinesDropped,
+    );
+    let help = "Access log lines that the disk did not take.";
+    page.single(
+        "keyway_access_log_lost_total",
+        Kind::Counter,
+        help,
+        log.lines_lost,
+    );
+    let help = "Failed writes and reopenings of the access log.";
+    page.single(
+        "keyway_access_log_errors_total",
+        Kind::Counter,
+        help,
+        log.write_errors,
+    );
+}
+
+fn process(page: &mut Exposition, process: &ProcessInfo, started: WallTime) {
+    let help = "Start of the process since 1970-01-01.";
+    let value = seconds(started.0, 1_000);
+    page.single("process_start_time_seconds", Kind::Gauge, help, value);
+    if let Some(bytes) = process.resident_bytes {
+        page.single(
+            "process_resident_memory_bytes",
+            Kind::Gauge,
+            "Memory resident.",
+            bytes,
+        );
+    }
+    if let Some(open) = process.open_descriptors {
+        page.single("process_open_fds", Kind::Gauge, "Descriptors open.", open);
+    }
+    if let Some(ms) = process.cpu_ms {
+        let help = "Processor time used.";
+        page.single(
+            "process_cpu_seconds_total",
+            Kind::Counter,
+            help,
+            seconds(ms, 1_000),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::exposition::parser::Page;
+    use super::*;
+    use crate::record::Counters;
+    use crate::refusal::Refusal;
+
+    fn page(workers: &[PublishedCounters], ready: bool) -> Page {
+        let worker = |(index, counters)| WorkerScrape {
+            index,
+            counters,
+            generation: 7,
+            driver: Some("epoll"),
+        };
+        Page::read(&render(&Scrape {
+            version: "1.2.3",
+            now: WallTime(10_500),
+            started: WallTime(1_000),
+            ready,
+            workers: workers.iter().enumerate().map(worker).collect(),
+            log: LogStats {
+                lines_written: 1,
+                lines_lost: 2,
+                write_errors: 3,
+            },
+            snapshot: Some(SnapshotInfo {
+                generation: 7,
+                base_generation: 5,
+                created_ms: 10_000,
+                keys: 100,
+                memory_bytes: 6_400,
+            }),
+            link: LinkScrape {
+                usage_lost: 5,
+                connected: true,
+                ..LinkScrape::default()
+            },
+            process: ProcessInfo {
+                cpu_ms: Some(1_500),
+                ..ProcessInfo::default()
+            },
+        }))
+    }
+
+    #[test]
+    fn a_scraper_reads_the_page_and_finds_all_workers_added_up() {
+        let mut counters = Counters::new();
+        counters.finished(200, 10, 20, 1_500_000);
+        counters.finished(401, 10, 20, 30_000);
+        counters.refused(Refusal::KeyUnknown);
+        counters.add(Counter::UsageLost, 2);
+        counters.count(Counter::ConnectionsAccepted);
+        let workers: [PublishedCounters; 2] = Default::default();
+        workers
+            .iter()
+            .for_each(|published| counters.publish(published));
+
+        let page = page(&workers, true);
+        for (name, labels, expected) in [
+            ("keyway_requests_total", &[("class", "2xx")][..], 2.0),
+            ("keyway_requests_total", &[("class", "4xx")], 2.0),
+            ("keyway_requests_total", &[("class", "none")], 0.0),
+            ("keyway_refusals_total", &[("cause", "key_unknown")], 2.0),
+            (
+                "keyway_request_duration_seconds_bucket",
+                &[("le", "0.00005")],
+                2.0,
+            ),
+            (
+                "keyway_request_duration_seconds_bucket",
+                &[("le", "0.002")],
+                4.0,
+            ),
+            ("keyway_request_duration_seconds_count", &[], 4.0),
+            ("keyway_request_duration_seconds_sum", &[], 0.00306),
+            ("keyway_connections_open", &[("worker", "1")], 1.0),
+            ("keyway_worker_generation", &[("worker", "0")], 7.0),
+            ("keyway_driver_info", &[("driver", "epoll")], 2.0),
+            ("keyway_snapshot_age_seconds", &[], 0.5),
+            ("keyway_usage_lost_total", &[], 9.0),
+            ("keyway_access_log_lost_total", &[], 2.0),
+            ("keyway_link_connected", &[], 1.0),
+            ("process_cpu_seconds_total", &[], 1.5),
+            ("keyway_build_info", &[("version", "1.2.3")], 1.0),
+            ("keyway_ready", &[], 1.0),
+        ] {
+            assert_eq!(page.value(name, labels), expected, "{name}{labels:?}");
+        }
+    }
+
+    #[test]
+    fn every_cause_is_on_the_page_before_it_ever_happened() {
+        let page = page(&Default::default() as &[PublishedCounters; 1], false);
+        assert_eq!(page.value("keyway_ready", &[]), 0.0);
+        for refusal in REFUSALS {
+            let cause = refusal.face().label;
+            assert_eq!(
+                page.value("keyway_refusals_total", &[("cause", cause)]),
+                0.0
+            );
+        }
+        for cause in CloseCause::ALL {
+            let cause = cause.label();
+            assert_eq!(
+                page.value("keyway_connections_closed_total", &[("cause", cause)]),
+                0.0
+            );
+        }
+    }
+
+    #[test]
+    fn a_histogram_shows_twenty_five_bounds_and_infinity() {
+        let page = page(&Default::default() as &[PublishedCounters; 1], true);
+        let name = "keyway_request_duration_seconds_bucket";
+        let les: Vec<_> = page.samples.iter().filter(|s| s.name == name).collect();
+        assert_eq!(les.len(), 26);
+        assert_eq!(les[0].labels[0].1, "0.000001");
+        assert_eq!(les[24].labels[0].1, "60");
+    }
+}
