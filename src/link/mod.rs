@@ -6,3 +6,7 @@
 //! request waits for.
 
 pub mod protocol;
+pub mod state;
+pub mod worker_handle;
+
+pub use worker_handle::{Phase, PhaseCell, WorkerHandle, WorkerSeat, WorkerState};

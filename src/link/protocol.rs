@@ -1,9 +1,9 @@
 //! What a node and control say to each other: one JSON object a line over a Unix stream socket.
 //!
 //! Control listens, the node connects and speaks first with [`NodeMessage::Hello`]. A line that
-//! outgrows [`LINE_BYTES_MAX`] or is not one of these messages ends the connection; the node
-//! comes again. Both sides ignore fields they do not know, so that either may be upgraded
-//! first, and [`PROTOCOL`] grows when that is not enough.
+//! outgrows [`LINE_BYTES_MAX`] or is no such object ends the connection; the node
+//! comes again. Both sides ignore fields and messages they do not know, so that either may be
+//! upgraded first, and [`PROTOCOL`] grows when that is not enough.
 //!
 //! Usage is counted exactly once by `(node, boot, sequence)`: the node sends a batch again, row
 //! for row, until it is acknowledged; control acknowledges one it has seen and does not add it.
@@ -67,6 +67,9 @@ pub enum NodeMessage {
         /// At most [`USAGE_ROWS_MAX`] rows.
         rows: Vec<UsageRow>,
     },
+    /// A message of a later version; ignored.
+    #[serde(other)]
+    Unknown,
 }
 
 /// From control to a node.
@@ -85,6 +88,9 @@ pub enum ControlMessage {
         /// The batch's sequence.
         sequence: u64,
     },
+    /// A message of a later version; ignored.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Appends a message as one line, newline included.
@@ -102,6 +108,7 @@ pub fn read_line<'l, M: Deserialize<'l>>(line: &'l [u8]) -> serde_json::Result<M
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::ids::KeyId;
 
     fn line_of<M: Serialize>(message: &M) -> String {
         let mut line = Vec::new();
@@ -144,9 +151,43 @@ mod tests {
     }
 
     #[test]
+    fn messages_of_a_later_version_are_known_as_unknown() {
+        let line = br#"{"type":"upgrade","binary":"b"}"#;
+        assert_eq!(
+            read_line::<ControlMessage>(line).expect("reads"),
+            ControlMessage::Unknown
+        );
+        assert_eq!(
+            read_line::<NodeMessage>(line).expect("reads"),
+            NodeMessage::Unknown
+        );
+        assert!(read_line::<ControlMessage>(b"{\"generation\":1}").is_err());
+        assert!(read_line::<ControlMessage>(b"hello").is_err());
+    }
+
+    #[test]
+    fn a_row_names_its_key_as_people_see_it() {
+        let row = UsageRow {
+            key: KeyId::new(7),
+            api: 1,
+            class: 2,
+            requests: 3,
+            bytes_in: 4,
+            bytes_out: 5,
+        };
+        assert_eq!(
+            line_of(&row),
+            "{\"key\":\"key_0000000000007\",\"api\":1,\"class\":2,\"requests\":3,\
+             \"bytes_in\":4,\"bytes_out\":5}\n"
+        );
+        let open = UsageRow { key: None, ..row };
+        assert!(line_of(&open).starts_with("{\"key\":null,"));
+    }
+
+    #[test]
     fn the_largest_batch_fits_a_line() {
         let row = UsageRow {
-            key: u64::MAX,
+            key: KeyId::new(u64::MAX),
             api: u32::MAX,
             class: 5,
             requests: u64::MAX,
