@@ -1,1 +1,143 @@
-//! pipeline
+//! The life of a request. Read this first.
+//!
+//! 1. **accept** — [`crate::accept`] takes a connection and runs its requests one after another.
+//! 2. **parse** — [`crate::parse`] turns bytes into one head, or refuses.
+//! 3. **decide** — [`admit`], below: which API, whose key, may it, is there a target, how much is
+//!    left. One synchronous function without I/O: time is passed in, so that a test or a bench
+//!    replays it from bytes. It answers an [`Admission`] or a [`Refusal`].
+//! 4. **upstream** — [`crate::upstream::exchange`] sends the request to the target and streams the
+//!    answer back; everything that waits happens here.
+//! 5. **respond** — [`crate::respond`] writes the head that the client reads, or the refusal.
+//! 6. **record** — [`crate::record`] counts, logs and accounts for it, however it ended.
+//!
+//! A request is judged by exactly one generation: the view is taken once, before step 3, and kept
+//! until step 6.
+
+use crate::authenticate::digest::Pepper;
+use crate::authenticate::{self, Shown};
+use crate::authorize::{self, Permit};
+use crate::clock::Now;
+use crate::limit::{Hold, Refused, Shard, headers};
+use crate::parse::{BodyFraming, RequestHead};
+use crate::refusal::Refusal;
+use crate::route::balance::Balance;
+use crate::route::{ApiIndex, NoRoute, UpstreamIndex, path};
+use crate::snapshot::{KeyRecord, View};
+
+/// What the decision needs beside the request: the worker's own state, borrowed for its time.
+#[derive(Debug)]
+pub struct Bench<'a, 'v> {
+    /// The generation that judges.
+    pub view: &'v View,
+    /// Secrets that keys are digested with.
+    pub peppers: &'a [Pepper],
+    /// This worker's share of the limits.
+    pub limits: &'a mut Shard,
+    /// This worker's turns.
+    pub balance: &'a mut Balance,
+    /// Largest announced body; `u64::MAX` for no cap.
+    pub body_bytes_max: u64,
+}
+
+/// A request that may go on.
+#[derive(Debug)]
+pub struct Admission<'v, 'h> {
+    /// Absent for an API that asks for no key.
+    pub permit: Option<Permit<'v>>,
+    /// Where it goes.
+    pub upstream: UpstreamIndex,
+    /// Which of the upstream's targets is first in line.
+    pub target: usize,
+    /// Its claim on the limits; settled once, however the request ends.
+    pub hold: Option<Hold>,
+    /// The key as shown, to be left out of what the target reads.
+    pub shown: Option<Shown<'h>>,
+}
+
+/// What is known of a request so far, for its record: filled stage by stage, also when refused.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    /// The API that matched.
+    pub api: Option<ApiIndex>,
+    /// The key's record, if the key is known.
+    pub key: Option<KeyRecord>,
+    /// Number of the plan that applies.
+    pub plan: Option<u32>,
+}
+
+/// Decides one request.
+pub fn admit<'v: 'h, 'h>(
+    bench: &mut Bench<'_, 'v>,
+    head: &RequestHead<'_, 'h>,
+    now: Now,
+    seen: &mut Seen,
+) -> Result<Admission<'v, 'h>, Refusal> {
+    let view = bench.view;
+    path::check_path(head.path).map_err(|_| Refusal::PathUnsafe)?;
+    let found = view
+        .catalog()
+        .router
+        .find(head.host, head.path, head.method)
+        .map_err(no_route)?;
+    seen.api = Some(found.api);
+    let api = view.catalog().api(found.api);
+    let mut shown = None;
+    let mut permit = None;
+    if let Some(credential) = authenticate::required(api) {
+        let key = authenticate::shown(credential, head)?.ok_or(Refusal::KeyMissing)?;
+        let record = authenticate::look_up(view, bench.peppers, key)?;
+        seen.key = Some(record);
+        let caller = authenticate::admit(record, now.wall)?;
+        permit = Some(authorize::permit(view, caller, api)?);
+        shown = Some(key);
+    }
+    check_body(head.framing, bench.body_bytes_max)?;
+    let targets = &view.catalog().upstream(api.upstream).targets;
+    let target = bench
+        .balance
+        .pick(api.upstream, targets)
+        .ok_or(Refusal::NoTarget)?;
+    // Hold last: a request with nowhere to go must not spend its caller's allowance.
+    let hold = match &permit {
+        Some(permit) => {
+            seen.plan = Some(permit.plan().number);
+            Some(hold(bench.limits, permit, now)?)
+        }
+        None => None,
+    };
+    Ok(Admission {
+        permit,
+        upstream: api.upstream,
+        target,
+        hold,
+        shown,
+    })
+}
+
+fn no_route(cause: NoRoute<'_>) -> Refusal {
+    match cause {
+        NoRoute::Unknown => Refusal::RouteUnknown,
+        NoRoute::Method(_) => Refusal::MethodNotAllowed,
+    }
+}
+
+fn check_body(framing: BodyFraming, bytes_max: u64) -> Result<(), Refusal> {
+    match framing {
+        BodyFraming::Length(bytes) if bytes > bytes_max => Err(Refusal::BodyTooLarge),
+        _ => Ok(()),
+    }
+}
+
+fn hold(limits: &mut Shard, permit: &Permit<'_>, now: Now) -> Result<Hold, Refusal> {
+    limits
+        .hold(permit.key().number, &permit.plan().compiled, now.tick)
+        .map_err(|refused| {
+            match refused {
+                Refused::Spent { retry_after_ns, .. } => Refusal::LimitReached {
+                    retry_after_s: headers::retry_after_s(retry_after_ns),
+                },
+                // What cannot be counted must not pass.
+                Refused::Bank(_) => Refusal::LimitUnavailable,
+            }
+        })
+}

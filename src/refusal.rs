@@ -63,6 +63,8 @@ pub enum Refusal {
         /// Whole seconds until one more request is admitted, rounded up.
         retry_after_s: u32,
     },
+    /// The node cannot count another caller against its limits: fail closed.
+    LimitUnavailable,
     /// The body did not arrive in time.
     BodyTimeout,
     /// The request body broke its own framing on the way through.
@@ -250,6 +252,12 @@ impl Refusal {
                 "limit-reached",
                 "The limit of this key's plan is reached",
                 "limit",
+            ),
+            Self::LimitUnavailable => face(
+                503,
+                "limit-unavailable",
+                "The limit of this key's plan cannot be counted",
+                "limit_unavailable",
             ),
             Self::BodyTimeout => face(
                 408,

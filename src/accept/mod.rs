@@ -1,1 +1,8 @@
-//! accept: see the crate's table.
+//! Accept: takes connections and runs their requests one after another.
+//!
+//! [`listen`] is a worker's accept loop, [`connection`] one connection from its first byte to its
+//! end, [`judge`] the synchronous step between: bytes in, a verdict out.
+
+pub mod connection;
+pub mod judge;
+pub mod listen;

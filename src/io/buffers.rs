@@ -17,7 +17,10 @@ pub struct Buffers {
 impl Buffers {
     /// An empty buffer, recycled if there is one.
     pub fn take(&self) -> Vec<u8> {
-        self.free.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES))
+        self.free
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES))
     }
 
     /// Takes a buffer back. One that grew is freed: a single large head must not stay for ever.

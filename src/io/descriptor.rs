@@ -1,6 +1,9 @@
 //! Lends a stream's descriptor to calls that want a borrowed one.
 
-#![expect(unsafe_code, reason = "the runtime's stream gives its descriptor only as a number")]
+#![expect(
+    unsafe_code,
+    reason = "the runtime's stream gives its descriptor only as a number"
+)]
 
 use std::os::fd::BorrowedFd;
 

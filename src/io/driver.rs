@@ -87,9 +87,10 @@ impl Runtime {
                 ring(flags)
             }
             Driver::Uring => ring(io_uring::IoUring::builder()),
-            Driver::Epoll => {
-                RuntimeBuilder::<LegacyDriver>::new().enable_timer().build().map(Self::Epoll)
-            }
+            Driver::Epoll => RuntimeBuilder::<LegacyDriver>::new()
+                .enable_timer()
+                .build()
+                .map(Self::Epoll),
         }
     }
 

@@ -22,8 +22,11 @@ impl Listener {
     /// Binds and listens. Done on the main thread, before any worker starts, so that a taken
     /// address is a clear error at start; port 0 is settled by the first worker's socket.
     pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-        let socket =
-            Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(true)?;
         if address.is_ipv6() {
@@ -37,7 +40,9 @@ impl Listener {
 
     /// Adopts a bound socket into the calling worker's loop.
     pub fn adopt(socket: TcpListener) -> io::Result<Self> {
-        Ok(Self { inner: monoio::net::TcpListener::from_std(socket)? })
+        Ok(Self {
+            inner: monoio::net::TcpListener::from_std(socket)?,
+        })
     }
 
     /// The next connection. Never drop this future while it waits: a canceled accept leaks the

@@ -41,7 +41,11 @@ impl Stream {
         let _ = inner.set_nodelay(true);
         let fd = inner.as_raw_fd();
         let (read, write) = inner.into_split();
-        Self { read: ReadHalf(read), write: WriteHalf(write), fd }
+        Self {
+            read: ReadHalf(read),
+            write: WriteHalf(write),
+            fd,
+        }
     }
 
     /// Opens a connection. Dropping the future gives it up.
@@ -57,7 +61,10 @@ impl Stream {
     /// Makes the closing of this stream a reset, so that a peer that counts on the end of the
     /// stream as the end of a message sees that it was cut.
     pub fn reset_on_close(&self) {
-        let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        let at_once = nix::libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
         // A socket that refuses is already reset.
         let _ = setsockopt(&descriptor::of(self), sockopt::Linger, &at_once);
     }
@@ -81,8 +88,12 @@ impl ReadHalf {
         let (filled, capacity) = (buffer.len(), buffer.capacity());
         debug_assert!(filled < capacity, "a read needs spare capacity");
         let spare = capacity - filled;
-        let wanted = bytes_max.and_then(|max| usize::try_from(max).ok()).unwrap_or(spare);
-        let reading = self.0.read(buffer.slice_mut(filled..filled + wanted.min(spare)));
+        let wanted = bytes_max
+            .and_then(|max| usize::try_from(max).ok())
+            .unwrap_or(spare);
+        let reading = self
+            .0
+            .read(buffer.slice_mut(filled..filled + wanted.min(spare)));
         async move {
             let (outcome, slice) = reading.await;
             (outcome, slice.into_inner())
@@ -150,12 +161,96 @@ impl Wakeup {
     /// Adopts one end of a socket pair into the calling worker's loop.
     pub fn adopt(end: UnixStream) -> io::Result<Self> {
         end.set_nonblocking(true)?;
-        Ok(Self { inner: monoio::net::UnixStream::from_std(end)? })
+        Ok(Self {
+            inner: monoio::net::UnixStream::from_std(end)?,
+        })
     }
 
     /// Resolves when the other end wrote; several calls may come as one. False: it is closed.
     pub async fn called(&mut self) -> bool {
         let (outcome, _) = self.inner.read(Vec::with_capacity(64)).await;
         outcome.is_ok_and(|bytes| bytes > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+    use crate::io::{Driver, Runtime};
+
+    /// Runs `test` on every driver that this machine has; epoll is always one.
+    fn on_every_driver(test: impl AsyncFn()) {
+        for driver in [Driver::UringDeferred, Driver::Uring, Driver::Epoll] {
+            match Runtime::build(driver) {
+                Ok(mut runtime) => runtime.block_on(test()),
+                Err(error) => assert_ne!(driver, Driver::Epoll, "{error}"),
+            }
+        }
+    }
+
+    /// A stream and its far end.
+    async fn pair() -> (Stream, std::net::TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let near = Stream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        (near, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn a_reset_stream_shows_its_peer_a_reset() {
+        let far = std::cell::RefCell::new(Vec::new());
+        on_every_driver(async || {
+            let (near, peer) = pair().await;
+            near.reset_on_close();
+            drop(near);
+            far.borrow_mut().push(peer);
+            // One more turn of the loop, so that the ring closes the descriptor.
+            crate::io::sleep(std::time::Duration::from_millis(1)).await;
+        });
+        for mut peer in far.into_inner() {
+            let error = peer.read(&mut [0]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        }
+    }
+
+    #[test]
+    fn a_read_takes_no_more_than_it_is_allowed() {
+        on_every_driver(async || {
+            use std::io::Write;
+            let (mut near, mut far) = pair().await;
+            far.write_all(b"bodyNEXT").unwrap();
+            let (outcome, buffer) = near.read.read_up_to(Vec::with_capacity(64), Some(4)).await;
+            assert_eq!(outcome.unwrap(), 4);
+            let (_, buffer) = near.read.read(buffer).await;
+            assert_eq!(buffer, b"bodyNEXT");
+        });
+    }
+
+    #[test]
+    fn a_waiting_read_ends_when_its_socket_is_shut() {
+        on_every_driver(async || {
+            let (mut near, _far) = pair().await;
+            let fd = near.fd();
+            crate::io::spawn(async move { shut(fd, Shutdown::Read) });
+            let (outcome, _) = near.read.read(Vec::with_capacity(64)).await;
+            assert_eq!(outcome.unwrap(), 0);
+        });
+    }
+
+    #[test]
+    fn a_look_tells_quiet_from_waiting_bytes_and_from_the_end() {
+        on_every_driver(async || {
+            use std::io::Write;
+            let (near, mut far) = pair().await;
+            assert_eq!(peek(near.fd()), Peek::Quiet);
+            far.write_all(b"x").unwrap();
+            assert_eq!(peek(near.fd()), Peek::Bytes);
+            drop(far);
+            assert_ne!(peek(near.fd()), Peek::Quiet);
+        });
     }
 }

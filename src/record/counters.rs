@@ -79,7 +79,7 @@ const NAMED: usize = 16;
 const CLASSES: usize = 6;
 const CLOSES: usize = 10;
 /// How many different refusals there are.
-pub const REFUSAL_COUNT: usize = 34;
+pub const REFUSAL_COUNT: usize = 35;
 
 // Where each group of words starts.
 const CLASS_AT: usize = NAMED;
@@ -322,6 +322,7 @@ pub const REFUSALS: [Refusal; REFUSAL_COUNT] = [
     Refusal::UpstreamMalformed,
     Refusal::UpstreamTimeout,
     Refusal::Internal,
+    Refusal::LimitUnavailable,
 ];
 
 /// Where a refusal stands in [`REFUSALS`]; a new variant does not compile until it is listed.
@@ -361,6 +362,7 @@ const fn refusal_slot(refusal: Refusal) -> usize {
         Refusal::UpstreamMalformed => 31,
         Refusal::UpstreamTimeout => 32,
         Refusal::Internal => 33,
+        Refusal::LimitUnavailable => 34,
     }
 }
 

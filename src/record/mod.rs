@@ -14,6 +14,7 @@ mod json_text;
 pub mod log_thread;
 pub mod metrics;
 pub mod process;
+pub mod request_id;
 mod timestamp;
 pub mod usage;
 

@@ -1,8 +1,10 @@
 //! Route: host, path and method in, the API that is meant out.
 //!
 //! [`matcher`] finds it, [`path`] refuses paths that an upstream could read differently.
-//! Absent on purpose: which server answers; that is [`upstream`](crate::upstream).
+//! [`balance`] picks
+//! which of an upstream's servers is next in line.
 
+pub mod balance;
 pub mod matcher;
 pub mod path;
 

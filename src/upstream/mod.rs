@@ -1,1 +1,14 @@
-//! upstream: see the crate's table.
+//! Upstream: carries an admitted request to a target and its answer back.
+//!
+//! In: an [`Admission`](crate::pipeline::Admission) and the client's connection. Out: an
+//! [`exchange::Outcome`]. [`request_head`] writes what the target reads, [`pool`] keeps connections
+//! for reuse and [`connect`] takes or opens one, [`exchange`] drives both directions, [`answer`]
+//! brings the answer back, [`body`] and [`recode`] move bodies.
+
+pub mod answer;
+pub mod body;
+pub mod connect;
+pub mod exchange;
+pub mod pool;
+pub mod recode;
+pub mod request_head;

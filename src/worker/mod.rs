@@ -1,2 +1,276 @@
-//! worker
+//! A worker: one event loop on one core, with everything a request needs of its own.
+//!
+//! [`Worker`] is what the tasks of one loop share, without locks and without atomics on the
+//! request path. [`start`] settles the driver and starts the threads, [`pulse`] is the worker's
+//! heartbeat (deadlines, new views, counters), [`recorder`] what it remembers of requests.
+
 pub mod deadline;
+pub mod pulse;
+pub mod recorder;
+pub mod start;
+pub mod unwind;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::accept::judge::Call;
+use crate::authenticate::digest::Pepper;
+use crate::clock::{Clock, Tick};
+use crate::io::Buffers;
+use crate::limit::{Bank, Shard, ShardSettings, headers};
+use crate::link::WorkerHandle;
+use crate::parse::HeadLimits;
+use crate::record::request_id::{RequestId, RequestIds};
+use crate::record::{CloseCause, Counter};
+use crate::refusal::Refusal;
+use crate::respond::date::DateCache;
+use crate::route::NoRoute;
+use crate::route::balance::Balance;
+use crate::settings::{HttpLimits, Settings};
+use crate::snapshot::{View, ViewSlot};
+use crate::upstream::pool::Pool;
+
+use deadline::{Deadlines, Waiting, Watch};
+use recorder::{Finished, Recorder};
+
+/// The view a worker serves. The last request judged by it sends it back to the link thread: an
+/// unmap of a gigabyte must never run on a worker.
+#[derive(Debug)]
+pub struct Served {
+    // Taken only by `drop`.
+    view: Option<Arc<View>>,
+    slot: Arc<ViewSlot>,
+}
+
+impl Served {
+    /// The view itself.
+    pub fn view(&self) -> &View {
+        self.view.as_ref().expect("taken only by drop")
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        if let Some(view) = self.view.take() {
+            self.slot.retire(view);
+        }
+    }
+}
+
+/// What every worker of a node is made from.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// The node's settings.
+    pub settings: Arc<Settings>,
+    /// Secrets that keys are digested with.
+    pub peppers: Arc<[Pepper]>,
+    /// The words that limits are counted in.
+    pub bank: Arc<Bank>,
+    /// The node's clock.
+    pub clock: Clock,
+}
+
+/// One worker's state, shared by the tasks of its loop.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its number, from 0.
+    pub index: usize,
+    /// Caps and deadlines.
+    pub http: HttpLimits,
+    /// Caps of a request's head.
+    pub head_limits: HeadLimits,
+    /// Largest request body; `u64::MAX` for no cap.
+    pub body_bytes_max: u64,
+    /// Connections this worker takes.
+    pub connections_max: usize,
+    /// The node's clock.
+    pub clock: Clock,
+    /// Secrets that keys are digested with.
+    pub peppers: Arc<[Pepper]>,
+    /// Buffers for exchanges.
+    pub buffers: Buffers,
+    /// Deadlines of its connections.
+    pub deadlines: Rc<Deadlines>,
+    /// Its idle connections to targets.
+    pub pool: RefCell<Pool>,
+    /// Its share of the limits.
+    pub limits: RefCell<Shard>,
+    /// The date for its own answers.
+    pub date: RefCell<DateCache>,
+    /// Its turns among targets.
+    pub balance: RefCell<Balance>,
+    served: RefCell<Option<Rc<Served>>>,
+    handle: Arc<WorkerHandle>,
+    recorder: RefCell<Recorder>,
+    request_ids: RefCell<RequestIds>,
+    draining: Cell<bool>,
+    open: Cell<usize>,
+}
+
+impl Worker {
+    /// A worker that serves nothing yet.
+    pub fn new(config: &WorkerConfig, handle: Arc<WorkerHandle>, request_id_seed: u64) -> Self {
+        let http = config.settings.http.clone();
+        let workers = config.settings.workers;
+        let shard_settings = ShardSettings::for_workers(u32::try_from(workers).unwrap_or(u32::MAX));
+        Self {
+            index: handle.index,
+            head_limits: HeadLimits {
+                head_bytes_max: http.head_bytes_max,
+                target_bytes_max: http.target_bytes_max,
+                headers_max: http.headers_max,
+            },
+            body_bytes_max: http.body_bytes_max.unwrap_or(u64::MAX),
+            connections_max: http.connections_max.div_ceil(workers),
+            clock: config.clock,
+            peppers: Arc::clone(&config.peppers),
+            buffers: Buffers::default(),
+            deadlines: Rc::default(),
+            pool: RefCell::new(Pool::new(
+                http.upstream_idle_max,
+                http.upstream_idle_timeout_ms,
+            )),
+            limits: RefCell::new(Shard::new(Arc::clone(&config.bank), shard_settings)),
+            date: RefCell::default(),
+            balance: RefCell::new(Balance::starting_at(handle.index)),
+            served: RefCell::new(None),
+            recorder: RefCell::new(Recorder::new(&handle)),
+            request_ids: RefCell::new(RequestIds::new(request_id_seed)),
+            draining: Cell::new(false),
+            open: Cell::new(0),
+            handle,
+            http,
+        }
+    }
+
+    /// The view that judges a request which begins now: adopts a newer one if one waits.
+    pub fn served(&self) -> Option<Rc<Served>> {
+        self.adopt();
+        self.served.borrow().clone()
+    }
+
+    /// Adopts a newer view, if one waits; one relaxed load if none does.
+    pub fn adopt(&self) {
+        let generation = self.generation();
+        if !self.handle.slot.newer_than(generation) {
+            return;
+        }
+        let Some(view) = self.handle.slot.take() else {
+            return;
+        };
+        let served = view.generation();
+        let next = Served {
+            view: Some(view),
+            slot: Arc::clone(&self.handle.slot),
+        };
+        *self.served.borrow_mut() = Some(Rc::new(next));
+        self.count(Counter::SnapshotSwaps);
+        self.handle.slot.serve(served);
+        self.handle.adopted();
+    }
+
+    /// The generation served now; 0 before the first.
+    pub fn generation(&self) -> u64 {
+        self.served
+            .borrow()
+            .as_ref()
+            .map_or(0, |served| served.view().generation())
+    }
+
+    /// Milliseconds on the monotonic clock.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.tick().millis()
+    }
+
+    /// Sets the client's deadline for `what`, as the settings say.
+    pub fn client_until(&self, watch: &Watch, what: Waiting) {
+        let timeout_ms = match what {
+            Waiting::Nothing => return watch.client_free(),
+            Waiting::Idle => self.http.idle_timeout_ms,
+            Waiting::Head => self.http.head_timeout_ms,
+            Waiting::Body => self.http.body_timeout_ms,
+            Waiting::Taking => self.http.write_timeout_ms,
+        };
+        watch.client_until(what, self.now_ms() + timeout_ms);
+    }
+
+    /// The node drains: no new connections, and open ones end after their request.
+    pub fn draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Connections open now.
+    pub fn open_connections(&self) -> usize {
+        self.open.get()
+    }
+
+    /// A connection was accepted.
+    pub fn opened(&self) {
+        self.open.set(self.open.get() + 1);
+        self.count(Counter::ConnectionsAccepted);
+    }
+
+    /// A connection ended.
+    pub fn closed(&self, cause: CloseCause) {
+        self.open.set(self.open.get() - 1);
+        if cause == CloseCause::Panic {
+            self.count(Counter::Panics);
+        }
+        self.recorder.borrow_mut().counters.closed(cause);
+    }
+
+    /// Counts something.
+    pub fn count(&self, counter: Counter) {
+        self.recorder.borrow_mut().counters.count(counter);
+    }
+
+    /// Remembers a finished request.
+    pub fn record(&self, finished: &Finished<'_>) {
+        let now = self.clock.tick();
+        self.recorder.borrow_mut().record(finished, now);
+    }
+
+    /// An id for a request.
+    pub fn mint_request_id(&self) -> RequestId {
+        self.request_ids.borrow_mut().mint()
+    }
+
+    /// Appends `RateLimit-Policy` and `RateLimit`, if the request is held to limits.
+    pub fn write_limit_fields(&self, call: &Call, out: &mut Vec<u8>) {
+        let (Some(served), Some(key), Some(plan)) = (&call.served, call.seen.key, call.seen.plan)
+        else {
+            return;
+        };
+        let Some(plan) = served.view().catalog().plan_by_number(plan) else {
+            return;
+        };
+        if plan.compiled.is_empty() {
+            return;
+        }
+        let limits = self.limits.borrow();
+        let now: Tick = self.clock.tick();
+        out.extend_from_slice(b"RateLimit-Policy: ");
+        headers::append_policy(out, &plan.compiled);
+        out.extend_from_slice(b"\r\nRateLimit: ");
+        let standings = plan
+            .compiled
+            .iter()
+            .map(|limit| limits.standing(key.number, limit, now));
+        headers::append_standings(out, &plan.compiled, standings);
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// The value of `Allow` for a request whose method is not served.
+    pub fn allowed_methods(&self, call: &Call, refusal: Refusal, buffer: &[u8]) -> String {
+        let (Refusal::MethodNotAllowed, Some(served)) = (refusal, &call.served) else {
+            return String::new();
+        };
+        let [host, path, method] =
+            [call.host, call.path, call.method].map(|span| span.text(buffer));
+        match served.view().catalog().router.find(host, path, method) {
+            Err(NoRoute::Method(allow)) => allow.to_owned(),
+            _ => String::new(),
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! One client connection: its requests, one after another, until it ends.
+//!
+//! Pipelined requests wait in the buffer and are answered in order. The buffer starts small and is
+//! the only memory an idle connection holds beside its task.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use super::judge::{Call, Job, Verdict, judge};
+use crate::io::Stream;
+use crate::limit::Outcome as Settlement;
+use crate::parse::BodyFraming;
+use crate::record::CloseCause;
+use crate::refusal::Refusal;
+use crate::respond::refuse::{self, Context};
+use crate::upstream::exchange::{self, Ends, Outcome, Progress};
+use crate::worker::Worker;
+use crate::worker::deadline::{Guard, Waiting};
+use crate::worker::recorder::Finished;
+
+/// Most heads fit; a larger one makes the buffer grow, and it shrinks again behind it.
+const HEAD_BYTES_USUAL: usize = 1024;
+
+/// Time for a client to take a last answer and close, before the gateway does.
+const LINGER_MS: u64 = 2_000;
+
+/// Serves `stream` to its end.
+pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: SocketAddr) -> CloseCause {
+    let watch = worker.deadlines.watch(stream.fd());
+    let buffer = Vec::with_capacity(HEAD_BYTES_USUAL);
+    let mut connection = Connection {
+        watch,
+        stream,
+        buffer,
+        peer,
+        worker,
+        requests: 0,
+    };
+    loop {
+        let next = match connection.next_verdict().await {
+            Ok(Verdict::Admitted(job)) => connection.forward(job).await,
+            Ok(Verdict::Refused(call, refusal)) => {
+                connection.refuse(call, refusal, &Progress::default()).await
+            }
+            Ok(Verdict::Partial) => continue,
+            Err(cause) => return cause,
+        };
+        if let Err(cause) = next {
+            return cause;
+        }
+    }
+}
+
+struct Connection {
+    // First, so that it is dropped before the stream whose descriptor it names.
+    watch: Guard,
+    stream: Stream,
+    buffer: Vec<u8>,
+    peer: SocketAddr,
+    worker: Rc<Worker>,
+    requests: u64,
+}
+
+impl Connection {
+    /// Reads until what has arrived can be judged.
+    async fn next_verdict(&mut self) -> Result<Verdict, CloseCause> {
+        let mut waiting = Waiting::Nothing;
+        loop {
+            if !self.buffer.is_empty() {
+                match judge(&self.worker, &self.buffer, self.peer) {
+                    Verdict::Partial => {}
+                    verdict => {
+                        self.watch.client_free();
+                        return Ok(verdict);
+                    }
+                }
+            }
+            let next = if self.buffer.is_empty() {
+                Waiting::Idle
+            } else {
+                Waiting::Head
+            };
+            if next != waiting {
+                self.wait_for(next);
+                waiting = next;
+            }
+            if self.worker.draining() && self.buffer.is_empty() && self.requests > 0 {
+                return Err(CloseCause::Drain);
+            }
+            match self.read().await {
+                Ok(0) | Err(_) => return self.ended_between().await,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// A head's time runs from its first byte: more bytes do not buy more time. A connection that
+    /// never sent a request gets a head's time for it, not an idle one's.
+    fn wait_for(&self, what: Waiting) {
+        if what == Waiting::Idle && self.requests == 0 {
+            let due_ms = self.worker.now_ms() + self.worker.http.head_timeout_ms;
+            self.watch.client_until(Waiting::Idle, due_ms);
+        } else {
+            self.worker.client_until(&self.watch, what);
+        }
+    }
+
+    async fn read(&mut self) -> std::io::Result<usize> {
+        if self.buffer.len() == self.buffer.capacity() {
+            self.buffer.reserve(self.buffer.capacity());
+        }
+        let outcome;
+        (outcome, self.buffer) = self
+            .stream
+            .read
+            .read(std::mem::take(&mut self.buffer))
+            .await;
+        outcome
+    }
+
+    /// The client's side ended before a head was whole.
+    async fn ended_between(&mut self) -> Result<Verdict, CloseCause> {
+        match self.watch.expired() {
+            Some(Waiting::Head) => {
+                let call = Call::without_head(&self.worker);
+                Ok(Verdict::Refused(call, Refusal::HeadTimeout))
+            }
+            Some(_) => Err(CloseCause::IdleTimeout),
+            None if self.worker.draining() => Err(CloseCause::Drain),
+            None if self.buffer.is_empty() => Err(CloseCause::Client),
+            None => Err(CloseCause::ClientAborted),
+        }
+    }
+
+    async fn forward(&mut self, mut job: Job) -> Result<(), CloseCause> {
+        let head_bytes = job.call.head_bytes;
+        let mut body_used = 0;
+        let progress = Progress::default();
+        let ends = Ends {
+            client: &mut self.stream,
+            watch: &self.watch,
+            buffered: &self.buffer[head_bytes..],
+        };
+        let outcome = exchange::run(&self.worker, ends, &mut job, &progress, &mut body_used).await;
+        let request_head = std::mem::take(&mut job.request_head);
+        self.worker.buffers.give(request_head);
+        self.settle(&mut job, &outcome);
+        let target = job.target_address();
+        match outcome {
+            Outcome::Answered(beyond) => {
+                self.record(&job.call, None, &progress, target);
+                let beyond = beyond.ok_or(CloseCause::Requested);
+                if beyond.is_err() {
+                    self.linger(&progress).await;
+                }
+                self.advance(head_bytes + body_used, &beyond?);
+                Ok(())
+            }
+            Outcome::Refused(refusal) => {
+                self.buffer.truncate(head_bytes + body_used);
+                self.refuse(job.call, refusal, &progress).await
+            }
+            Outcome::Broken(cause) => {
+                self.record(&job.call, None, &progress, target);
+                if cause == CloseCause::UpstreamBroken {
+                    self.stream.reset_on_close();
+                }
+                Err(cause)
+            }
+        }
+    }
+
+    /// A request that reached no target gives its allowance back.
+    fn settle(&self, job: &mut Job, outcome: &Outcome) {
+        let unused = matches!(
+            outcome,
+            Outcome::Refused(Refusal::ConnectFailed | Refusal::ConnectTimeout | Refusal::NoTarget)
+        );
+        if let Some(hold) = job.hold.take() {
+            let settlement = if unused {
+                Settlement::Unused
+            } else {
+                Settlement::Used
+            };
+            self.worker.limits.borrow_mut().settle(hold, settlement);
+        }
+    }
+
+    /// Answers `refusal`, and makes the connection fit for a next request or closes it.
+    async fn refuse(
+        &mut self,
+        call: Call,
+        refusal: Refusal,
+        progress: &Progress,
+    ) -> Result<(), CloseCause> {
+        let unread = self.unread(&call, refusal, progress);
+        let keep_alive = call.keep_alive && unread.is_some() && !self.worker.draining();
+        let mut output = self.render(&call, refusal, keep_alive);
+        self.worker.client_until(&self.watch, Waiting::Taking);
+        let outcome;
+        (outcome, output) = self.stream.write.write_all(output, 0).await;
+        self.watch.client_free();
+        progress.status.set(refusal.face().status);
+        progress
+            .bytes_out
+            .set(progress.bytes_out.get() + output.len() as u64);
+        self.worker.buffers.give(output);
+        self.record(&call, Some(refusal), progress, None);
+        if outcome.is_err() {
+            return Err(CloseCause::ClientAborted);
+        }
+        match unread {
+            Some(body_bytes) if keep_alive => self.skip(call.head_bytes, body_bytes).await,
+            Some(0) => {
+                self.stream.write.finish().await;
+                Err(self.close_cause(refusal))
+            }
+            _ => {
+                self.linger(progress).await;
+                Err(self.close_cause(refusal))
+            }
+        }
+    }
+
+    fn render(&self, call: &Call, refusal: Refusal, keep_alive: bool) -> Vec<u8> {
+        let mut output = self.worker.buffers.take();
+        let mut date = self.worker.date.borrow_mut();
+        let context = Context {
+            request_id: call.request_id,
+            http_1_0: call.http_1_0,
+            keep_alive,
+            head_only: call.is_head,
+            date: date.at(call.begun.wall),
+            allow: &self.worker.allowed_methods(call, refusal, &self.buffer),
+        };
+        refuse::write(&mut output, refusal, &context, |output| {
+            self.worker.write_limit_fields(call, output);
+        });
+        output
+    }
+
+    fn close_cause(&self, refusal: Refusal) -> CloseCause {
+        match refusal {
+            Refusal::HeadTimeout | Refusal::BodyTimeout => CloseCause::ReadTimeout,
+            _ if self.worker.draining() => CloseCause::Drain,
+            _ => CloseCause::Refused,
+        }
+    }
+
+    /// Body bytes that must be skipped before a next request can be read; `None` if the connection
+    /// must close, because they are too many, or nobody knows how many they are.
+    ///
+    /// > If an HTTP/1.1 server responds with a final status code before reading the entire body, it
+    /// > should read the rest or close the connection (RFC 9112, section 9.3).
+    ///
+    /// What is left unread here would be parsed as the next request: this is how an early 401
+    /// becomes request smuggling.
+    fn unread(&self, call: &Call, refusal: Refusal, progress: &Progress) -> Option<u64> {
+        let forwarded = progress.body_bytes_in.get() > 0;
+        let body_failed = matches!(
+            refusal,
+            Refusal::BodyTimeout | Refusal::BodyMalformed | Refusal::BodyTooLarge
+        );
+        if call.head_bytes == 0 || forwarded || body_failed {
+            return None;
+        }
+        match call.framing {
+            BodyFraming::Empty => Some(0),
+            // A client that waits for a 100 may send the body or not: nobody knows which.
+            BodyFraming::Length(_) if call.expect_continue => None,
+            BodyFraming::Length(bytes) if bytes <= self.worker.http.drain_bytes_max => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// Reads past the body of a refused request.
+    async fn skip(&mut self, head_bytes: usize, body_bytes: u64) -> Result<(), CloseCause> {
+        let body_bytes = usize::try_from(body_bytes).map_err(|_| CloseCause::Refused)?;
+        let mut left = (head_bytes + body_bytes).saturating_sub(self.buffer.len());
+        if left == 0 {
+            self.advance(head_bytes + body_bytes, &[]);
+            return Ok(());
+        }
+        self.buffer.clear();
+        while left > 0 {
+            self.worker.client_until(&self.watch, Waiting::Body);
+            let buffer = std::mem::take(&mut self.buffer);
+            let outcome;
+            (outcome, self.buffer) = self.stream.read.read_up_to(buffer, Some(left as u64)).await;
+            self.buffer.clear();
+            match outcome {
+                Ok(0) | Err(_) if self.watch.expired().is_some() => {
+                    return Err(CloseCause::ReadTimeout);
+                }
+                Ok(0) | Err(_) => return Err(CloseCause::ClientAborted),
+                Ok(read) => left -= read,
+            }
+        }
+        self.watch.client_free();
+        self.requests += 1;
+        Ok(())
+    }
+
+    /// Lets a client read a last answer. Closing while it still sends would reset the connection
+    /// and could take the answer away before it is read (RFC 9112, section 9.6).
+    async fn linger(&mut self, progress: &Progress) {
+        self.stream.write.finish().await;
+        let all_read = progress.uploaded.get() || self.watch.expired().is_some();
+        if all_read {
+            return;
+        }
+        let due_ms = self.worker.now_ms() + LINGER_MS;
+        self.watch.client_until(Waiting::Idle, due_ms);
+        let mut budget = self.worker.http.drain_bytes_max;
+        while budget > 0 {
+            self.buffer.clear();
+            match self.read().await {
+                Ok(read) if read > 0 => budget = budget.saturating_sub(read as u64),
+                _ => break,
+            }
+        }
+    }
+
+    /// Drops a finished request from the buffer and adds what came behind its body.
+    fn advance(&mut self, used: usize, beyond: &[u8]) {
+        self.requests += 1;
+        self.buffer.drain(..used.min(self.buffer.len()));
+        self.buffer.extend_from_slice(beyond);
+        if self.buffer.capacity() > 4 * HEAD_BYTES_USUAL && self.buffer.is_empty() {
+            self.buffer = Vec::with_capacity(HEAD_BYTES_USUAL);
+        }
+    }
+
+    fn record(
+        &self,
+        call: &Call,
+        refusal: Option<Refusal>,
+        progress: &Progress,
+        target: Option<SocketAddr>,
+    ) {
+        let finished = Finished {
+            call,
+            head: &self.buffer[..call.head_bytes.min(self.buffer.len())],
+            refusal,
+            progress,
+            peer: self.peer,
+            target,
+        };
+        self.worker.record(&finished);
+    }
+}

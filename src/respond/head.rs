@@ -1,0 +1,99 @@
+//! Writes the head of a target's answer as the client reads it: made from the parsed form,
+//! hop-by-hop fields left out, framed for the client's version of HTTP.
+
+use std::io::Write;
+
+use crate::parse::headers::{ConnectionTokens, is_hop_by_hop};
+use crate::parse::{BodyFraming, ResponseHead};
+use crate::record::request_id::RequestId;
+use crate::upstream::recode::Encode;
+use crate::upstream::request_head::field;
+
+/// What the client's side of an exchange asks of the head.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientSide {
+    /// The client speaks HTTP/1.0: no chunks, keep-alive only when said.
+    pub http_1_0: bool,
+    /// The connection stays open after this answer.
+    pub keep_alive: bool,
+    /// This request's id.
+    pub request_id: RequestId,
+}
+
+/// How a body with this framing reaches a client; the second is whether the end of the body is the
+/// end of the connection.
+pub fn encode_for(framing: BodyFraming, http_1_0: bool) -> (Encode, bool) {
+    match framing {
+        BodyFraming::Empty | BodyFraming::Length(_) => (Encode::Raw, false),
+        BodyFraming::Chunked | BodyFraming::UntilClose if http_1_0 => (Encode::Raw, true),
+        BodyFraming::Chunked | BodyFraming::UntilClose => (Encode::Chunked, false),
+    }
+}
+
+/// Appends a final answer's head; `add_fields` may append whole field lines of its own.
+pub fn write(
+    out: &mut Vec<u8>,
+    head: &ResponseHead<'_, '_>,
+    client: &ClientSide,
+    add_fields: impl FnOnce(&mut Vec<u8>),
+) {
+    status_line(out, head);
+    fields(out, head, Length::Kept);
+    let (encode, _) = encode_for(head.framing, client.http_1_0);
+    if encode == Encode::Chunked {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    field(out, "X-Request-Id", client.request_id.as_bytes());
+    add_fields(out);
+    connection(out, client.http_1_0, client.keep_alive);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends an interim answer's head (1xx).
+pub fn write_interim(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>) {
+    status_line(out, head);
+    fields(out, head, Length::Dropped);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends `Connection`, where the version's default does not already say it (RFC 9112, 9.3).
+pub fn connection(out: &mut Vec<u8>, http_1_0: bool, keep_alive: bool) {
+    match (http_1_0, keep_alive) {
+        (false, false) => out.extend_from_slice(b"Connection: close\r\n"),
+        (true, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        _ => {}
+    }
+}
+
+/// The answer's version is the gateway's own, whatever the target speaks (RFC 9110, 2.5).
+fn status_line(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>) {
+    // Writes into a Vec cannot fail.
+    let _ = write!(out, "HTTP/1.1 {} ", head.status);
+    out.extend_from_slice(head.reason.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Length {
+    Kept,
+    Dropped,
+}
+
+fn fields(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, length: Length) {
+    let named = head
+        .names_hop_headers
+        .then(|| ConnectionTokens::of(head.headers));
+    // A length beside chunks was refused by the parser; a length on a HEAD's answer or a 304 says
+    // what a body would have, and passes.
+    let drop_length = length == Length::Dropped;
+    for header in head.headers {
+        let name = header.name;
+        let withheld = is_hop_by_hop(name)
+            || named.is_some_and(|named| named.contains(name))
+            || (name.len() == 12 && name.eq_ignore_ascii_case("x-request-id"))
+            || (drop_length && name.eq_ignore_ascii_case("content-length"));
+        if !withheld {
+            field(out, name, header.value);
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Brings a target's answer back: interim heads, the final head, the body.
+
+use std::mem::MaybeUninit;
+
+use httparse::{Header, Status};
+
+use super::body::{self, BodyError, Direction};
+use super::exchange::Progress;
+use super::recode::Recoder;
+use crate::accept::judge::Call;
+use crate::clock::Tick;
+use crate::io::{ReadHalf, WriteHalf};
+use crate::parse::{BodyFraming, HeadLimits, parse_response};
+use crate::respond::head::{self, ClientSide};
+use crate::worker::Worker;
+use crate::worker::deadline::{Waiting, Watch};
+
+/// A target's head may be larger than a client's: cookies and policies add up.
+const RESPONSE_HEAD: HeadLimits = HeadLimits {
+    head_bytes_max: 64 * 1024,
+    target_bytes_max: 0,
+    headers_max: 128,
+};
+
+/// Interim answers to one request; a target that sends more is broken or hostile.
+const INTERIM_MAX: u32 = 16;
+
+/// Why an answer did not come back whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerError {
+    /// The client's connection failed.
+    Client,
+    /// The target's connection ended or failed.
+    Closed,
+    /// The target's bytes are not an answer.
+    Malformed,
+}
+
+/// The way back of one exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// The worker that runs it.
+    pub worker: &'a Worker,
+    /// Deadlines of both ends.
+    pub watch: &'a Watch,
+    /// The request.
+    pub call: &'a Call,
+    /// What the record will say.
+    pub progress: &'a Progress,
+    /// The target's time for each read.
+    pub timeout_ms: u64,
+    /// When the request went out.
+    pub sent_at: Tick,
+}
+
+/// A final head, taken apart.
+struct Final {
+    head_bytes: usize,
+    framing: BodyFraming,
+    keep_alive: bool,
+}
+
+impl Answer<'_> {
+    /// Relays the answer; true if the target's connection may be used again.
+    pub async fn relay(
+        self,
+        target: &mut ReadHalf,
+        client: &mut WriteHalf,
+    ) -> Result<bool, AnswerError> {
+        let mut input = self.worker.buffers.take();
+        let mut output = self.worker.buffers.take();
+        let received = self.receive(target, client, &mut input, &mut output).await;
+        let head = match received {
+            Ok(head) => head,
+            Err(error) => {
+                self.worker.buffers.give(input);
+                self.worker.buffers.give(output);
+                return Err(error);
+            }
+        };
+        let (encode, ends_with_connection) = head::encode_for(head.framing, self.call.http_1_0);
+        let mut recoder = Recoder::new(head.framing, encode, u64::MAX);
+        let rest = &input[head.head_bytes..];
+        let used = recoder
+            .push(rest, &mut output)
+            .map_err(|_| AnswerError::Malformed);
+        let clean = used.map(|used| used == rest.len());
+        self.worker.buffers.give(input);
+        let clean = clean?;
+        let direction = Direction::Down {
+            response_timeout_ms: self.timeout_ms,
+        };
+        let bytes_out = &self.progress.bytes_out;
+        let ends = (target, client);
+        let moved = body::pass(
+            self.worker,
+            self.watch,
+            direction,
+            &mut recoder,
+            output,
+            ends,
+            bytes_out,
+        )
+        .await;
+        match moved {
+            Ok(moved) => {
+                let reusable = clean
+                    && moved.beyond.is_empty()
+                    && head.keep_alive
+                    && head.framing != BodyFraming::UntilClose
+                    && !ends_with_connection;
+                Ok(reusable)
+            }
+            Err(BodyError::Sink) => Err(AnswerError::Client),
+            Err(BodyError::Source) => Err(AnswerError::Closed),
+            Err(BodyError::Recode(_)) => Err(AnswerError::Malformed),
+        }
+    }
+
+    /// Reads until a final head is whole; passes interim ones on. Leaves the client's head in
+    /// `output`, and what came behind the target's in `input`.
+    async fn receive(
+        self,
+        target: &mut ReadHalf,
+        client: &mut WriteHalf,
+        input: &mut Vec<u8>,
+        output: &mut Vec<u8>,
+    ) -> Result<Final, AnswerError> {
+        let mut interim = 0;
+        loop {
+            match self.read_head(input, output)? {
+                Some(head) if head.status_is_interim => {
+                    interim += 1;
+                    if interim > INTERIM_MAX {
+                        return Err(AnswerError::Malformed);
+                    }
+                    input.drain(..head.parts.head_bytes);
+                    self.pass_interim(client, output).await?;
+                }
+                Some(head) => return Ok(head.parts),
+                None => self.fill(target, input).await?,
+            }
+        }
+    }
+
+    async fn fill(self, target: &mut ReadHalf, input: &mut Vec<u8>) -> Result<(), AnswerError> {
+        if input.len() == input.capacity() {
+            input.reserve(input.capacity());
+        }
+        let outcome;
+        (outcome, *input) = target.read(std::mem::take(input)).await;
+        match outcome {
+            Ok(0) | Err(_) => Err(AnswerError::Closed),
+            Ok(_) => {
+                self.progress.answer_begun.set(true);
+                Ok(())
+            }
+        }
+    }
+
+    async fn pass_interim(
+        self,
+        client: &mut WriteHalf,
+        output: &mut Vec<u8>,
+    ) -> Result<(), AnswerError> {
+        if output.is_empty() {
+            return Ok(());
+        }
+        self.worker.client_until(self.watch, Waiting::Taking);
+        let outcome;
+        (outcome, *output) = client.write_all(std::mem::take(output), 0).await;
+        self.watch.client_free();
+        output.clear();
+        let written = outcome.map_err(|_| AnswerError::Client)?;
+        self.progress
+            .bytes_out
+            .set(self.progress.bytes_out.get() + written as u64);
+        Ok(())
+    }
+
+    /// Parses one head and writes the client's, if it is whole.
+    fn read_head(
+        self,
+        input: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Result<Option<ParsedHead>, AnswerError> {
+        let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; RESPONSE_HEAD.headers_max];
+        let parsed = parse_response(input, &mut slots, &RESPONSE_HEAD, self.call.is_head)
+            .map_err(|_| AnswerError::Malformed)?;
+        let Status::Complete((head, head_bytes)) = parsed else {
+            return Ok(None);
+        };
+        let parts = Final {
+            head_bytes,
+            framing: head.framing,
+            keep_alive: head.keep_alive,
+        };
+        match head.status {
+            // Nobody asked to switch: what follows would be no HTTP.
+            101 => return Err(AnswerError::Malformed),
+            // Said by the gateway already, if the client wanted it.
+            100 => {
+                return Ok(Some(ParsedHead {
+                    parts,
+                    status_is_interim: true,
+                }));
+            }
+            102..200 => {
+                if !self.call.http_1_0 {
+                    head::write_interim(output, &head);
+                }
+                return Ok(Some(ParsedHead {
+                    parts,
+                    status_is_interim: true,
+                }));
+            }
+            _ => {}
+        }
+        self.progress.status.set(head.status);
+        self.progress
+            .upstream_ns
+            .set(self.worker.clock.tick().since_ns(self.sent_at));
+        let (_, ends_with_connection) = head::encode_for(head.framing, self.call.http_1_0);
+        let keep_alive = self.call.keep_alive
+            && !ends_with_connection
+            && self.progress.uploaded.get()
+            && !self.worker.draining();
+        self.progress.keep_alive.set(keep_alive);
+        let http_1_0 = self.call.http_1_0;
+        let client = ClientSide {
+            http_1_0,
+            keep_alive,
+            request_id: self.call.request_id,
+        };
+        head::write(output, &head, &client, |output| {
+            self.worker.write_limit_fields(self.call, output);
+        });
+        Ok(Some(ParsedHead {
+            parts,
+            status_is_interim: false,
+        }))
+    }
+}
+
+struct ParsedHead {
+    parts: Final,
+    status_is_interim: bool,
+}

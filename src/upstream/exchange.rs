@@ -1,0 +1,283 @@
+//! One request to a target and its answer back, both directions at once.
+//!
+//! A target may answer before it has read the whole request, so the upload and the answer run side
+//! by side. Until the answer's head is on its way to the client, every failure is a
+//! [`Refusal`]; after it, a failure can only be shown by breaking the connection.
+
+use std::cell::Cell;
+use std::pin::pin;
+
+use super::answer::{Answer, AnswerError};
+use super::body::{self, BodyError, Direction};
+use super::connect::{self, Engaged};
+use super::recode::{Encode, RecodeError, Recoder};
+use crate::accept::judge::Job;
+use crate::io::{Either, Stream, WriteHalf, race};
+use crate::record::{CloseCause, Counter};
+use crate::refusal::Refusal;
+use crate::worker::Worker;
+use crate::worker::deadline::{Waiting, Watch};
+
+/// How an exchange ended for the client.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The whole answer was sent. Bytes of the next request that came with the body's last ones,
+    /// or `None` if the connection cannot go on.
+    Answered(Option<Vec<u8>>),
+    /// Nothing was sent yet; a refusal is due.
+    Refused(Refusal),
+    /// The answer broke off, or nobody is left to answer.
+    Broken(CloseCause),
+}
+
+/// What an exchange leaves behind for the record, whatever its outcome.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Status sent to the client; 0 while none is.
+    pub status: Cell<u16>,
+    /// Bytes sent to the client.
+    pub bytes_out: Cell<u64>,
+    /// Body bytes taken from the client, as framed.
+    pub body_bytes_in: Cell<u64>,
+    /// From the dispatch to the answer's head, nanoseconds; 0 if there was none.
+    pub upstream_ns: Cell<u64>,
+    /// The head that the client got leaves its connection open.
+    pub keep_alive: Cell<bool>,
+    /// The request's body went through whole.
+    pub uploaded: Cell<bool>,
+    /// A byte of an answer came: the target has seen the request.
+    pub answer_begun: Cell<bool>,
+}
+
+/// Both ends and what is known of them.
+#[derive(Debug)]
+pub struct Ends<'c> {
+    /// The client's connection.
+    pub client: &'c mut Stream,
+    /// Deadlines of both.
+    pub watch: &'c Watch,
+    /// What came from the client behind the request's head.
+    pub buffered: &'c [u8],
+}
+
+/// Runs `job` to its end. `used` is how many of the buffered bytes were this request's body.
+pub async fn run(
+    worker: &Worker,
+    ends: Ends<'_>,
+    job: &mut Job,
+    progress: &Progress,
+    used: &mut usize,
+) -> Outcome {
+    let mut upload = Recoder::new(
+        job.call.framing,
+        upload_encoding(job),
+        worker.body_bytes_max,
+    );
+    match upload.push(ends.buffered, &mut job.request_head) {
+        Ok(bytes) => *used = bytes,
+        Err(error) => return Outcome::Refused(refusal_of(error)),
+    }
+    progress.body_bytes_in.set(*used as u64);
+    progress.uploaded.set(upload.done());
+    let mut fresh_only = false;
+    loop {
+        let (stream, kept) = match connect::to_target(worker, job, fresh_only).await {
+            Ok(connection) => connection,
+            Err(refusal) => return Outcome::Refused(refusal),
+        };
+        let Some(target) = job.target_address() else {
+            return Outcome::Refused(Refusal::NoTarget);
+        };
+        let mut engaged = Engaged::new(worker, ends.watch, target, stream);
+        let outcome = attempt(
+            worker,
+            ends.client,
+            &mut engaged,
+            job,
+            &mut upload,
+            progress,
+        )
+        .await;
+        // A kept connection may have ended while the request was on its way: the target has not
+        // seen it if not one byte came back, and if it has, this method may be repeated.
+        let replayable = kept && !progress.answer_begun.get() && progress.uploaded.get();
+        match outcome {
+            Outcome::Refused(Refusal::UpstreamClosed)
+                if replayable && job.call.is_idempotent && !fresh_only =>
+            {
+                worker.count(Counter::UpstreamRetries);
+                fresh_only = true;
+            }
+            Outcome::Answered(_) | Outcome::Refused(_) | Outcome::Broken(_) => {
+                if !matches!(outcome, Outcome::Answered(_)) {
+                    worker.count(Counter::UpstreamErrors);
+                }
+                return outcome;
+            }
+        }
+    }
+}
+
+fn upload_encoding(job: &Job) -> Encode {
+    match job.call.framing {
+        crate::parse::BodyFraming::Chunked => Encode::Chunked,
+        _ => Encode::Raw,
+    }
+}
+
+/// The refusal that a broken request body earns.
+fn refusal_of(error: RecodeError) -> Refusal {
+    match error {
+        RecodeError::TooLarge => Refusal::BodyTooLarge,
+        RecodeError::Framing | RecodeError::EndedEarly => Refusal::BodyMalformed,
+    }
+}
+
+async fn attempt(
+    worker: &Worker,
+    client: &mut Stream,
+    engaged: &mut Engaged<'_>,
+    job: &mut Job,
+    upload: &mut Recoder,
+    progress: &Progress,
+) -> Outcome {
+    let watch = engaged.watch;
+    if !upload.done() && job.call.expect_continue && progress.body_bytes_in.get() == 0 {
+        // The decision is made and a target is there: the client may send.
+        if say_continue(worker, watch, &mut client.write)
+            .await
+            .is_err()
+        {
+            return Outcome::Broken(CloseCause::ClientAborted);
+        }
+    }
+    match converse(worker, client, engaged, job, upload, progress).await {
+        Ok((answered, beyond)) => finish(engaged, answered, beyond, progress),
+        Err(error) => client_failed(watch, error, progress),
+    }
+}
+
+/// The answer's end, and what came from the client beyond the request's body.
+type Conversed = (Result<bool, AnswerError>, Option<Vec<u8>>);
+
+/// Sends and receives side by side until the answer is over. Fails when the client's body does.
+async fn converse(
+    worker: &Worker,
+    client: &mut Stream,
+    engaged: &mut Engaged<'_>,
+    job: &mut Job,
+    upload: &mut Recoder,
+    progress: &Progress,
+) -> Result<Conversed, BodyError> {
+    let watch = engaged.watch;
+    let timeout_ms = job.response_timeout_ms();
+    let Stream {
+        read: target_read,
+        write: target_write,
+        ..
+    } = engaged.stream();
+    let sent_at = worker.clock.tick();
+    watch.upstream_until(sent_at.millis() + worker.http.write_timeout_ms);
+    let outcome;
+    let head = std::mem::take(&mut job.request_head);
+    (outcome, job.request_head) = target_write.write_all(head, 0).await;
+    // A target that closed may have answered first: a failed write is judged by the answer.
+    let sends_more = outcome.is_ok() && !upload.done();
+    let Stream {
+        read: client_read,
+        write: client_write,
+        ..
+    } = client;
+    let answer = Answer {
+        worker,
+        watch,
+        call: &job.call,
+        progress,
+        timeout_ms,
+        sent_at,
+    };
+    let answer = answer.relay(target_read, client_write);
+    if !sends_more {
+        watch.upstream_until(worker.now_ms() + timeout_ms);
+        return Ok((answer.await, None));
+    }
+    watch.upstream_free();
+    let ends = (client_read, target_write);
+    let moved = &progress.body_bytes_in;
+    let sending = body::pass(
+        worker,
+        watch,
+        Direction::Up,
+        upload,
+        Vec::new(),
+        ends,
+        moved,
+    );
+    let (mut sending, mut answer) = (pin!(sending), pin!(answer));
+    match race(sending.as_mut(), answer.as_mut()).await {
+        Either::Right(answered) => Ok((answered, None)),
+        Either::Left(Err(error @ (BodyError::Source | BodyError::Recode(_)))) => Err(error),
+        Either::Left(sent) => {
+            progress.uploaded.set(sent.is_ok());
+            watch.upstream_until(worker.now_ms() + timeout_ms);
+            Ok((answer.await, sent.ok().map(|moved| moved.beyond)))
+        }
+    }
+}
+
+/// The client's body did not arrive whole: the exchange cannot go on.
+fn client_failed(watch: &Watch, error: BodyError, progress: &Progress) -> Outcome {
+    if progress.status.get() != 0 {
+        return Outcome::Broken(CloseCause::ClientAborted);
+    }
+    match error {
+        _ if watch.expired() == Some(Waiting::Body) => Outcome::Refused(Refusal::BodyTimeout),
+        BodyError::Recode(RecodeError::EndedEarly) | BodyError::Source => {
+            Outcome::Broken(CloseCause::ClientAborted)
+        }
+        BodyError::Recode(error) => Outcome::Refused(refusal_of(error)),
+        BodyError::Sink => Outcome::Refused(Refusal::UpstreamClosed),
+    }
+}
+
+/// Turns the answer's end into the client's, and keeps the target's connection if it may be used
+/// again.
+fn finish(
+    engaged: &mut Engaged<'_>,
+    answered: Result<bool, AnswerError>,
+    beyond: Option<Vec<u8>>,
+    progress: &Progress,
+) -> Outcome {
+    let watch = engaged.watch;
+    match answered {
+        Ok(reusable) => {
+            if reusable && progress.uploaded.get() {
+                engaged.keep();
+            }
+            let goes_on = progress.uploaded.get() && progress.keep_alive.get();
+            Outcome::Answered(goes_on.then_some(beyond.unwrap_or_default()))
+        }
+        Err(AnswerError::Client) if watch.expired() == Some(Waiting::Taking) => {
+            Outcome::Broken(CloseCause::WriteTimeout)
+        }
+        Err(AnswerError::Client) => Outcome::Broken(CloseCause::ClientAborted),
+        Err(_) if watch.client_gone() => Outcome::Broken(CloseCause::ClientAborted),
+        Err(_) if progress.status.get() != 0 => Outcome::Broken(CloseCause::UpstreamBroken),
+        Err(_) if watch.upstream_expired() => Outcome::Refused(Refusal::UpstreamTimeout),
+        Err(AnswerError::Malformed) => Outcome::Refused(Refusal::UpstreamMalformed),
+        Err(AnswerError::Closed) => Outcome::Refused(Refusal::UpstreamClosed),
+    }
+}
+
+async fn say_continue(
+    worker: &Worker,
+    watch: &Watch,
+    client: &mut WriteHalf,
+) -> std::io::Result<usize> {
+    worker.client_until(watch, Waiting::Taking);
+    let (outcome, _) = client
+        .write_all(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec(), 0)
+        .await;
+    watch.client_free();
+    outcome
+}

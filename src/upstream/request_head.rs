@@ -1,0 +1,163 @@
+//! Writes the head that the target reads.
+//!
+//! It is made from the parsed form, never copied: what was not understood does not pass. Left out
+//! are hop-by-hop fields and those that `Connection` names (RFC 9110, section 7.6.1), the key, and
+//! every field by which a client could pretend to be the gateway.
+
+use std::io::Write;
+use std::net::IpAddr;
+
+use crate::authenticate::Place;
+use crate::parse::headers::{ConnectionTokens, is_hop_by_hop};
+use crate::parse::{BodyFraming, RequestHead};
+use crate::record::request_id::RequestId;
+
+/// Who calls, as the target is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'v> {
+    /// Tenant's name.
+    pub tenant: &'v str,
+    /// App's name.
+    pub app: &'v str,
+    /// The key's public id.
+    pub key: crate::snapshot::KeyId,
+    /// Plan's name.
+    pub plan: &'v str,
+    /// `live` or `test`.
+    pub environment: &'static str,
+}
+
+/// What the gateway adds to a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Added<'a> {
+    /// Absent for an API that asks for no key.
+    pub identity: Option<Identity<'a>>,
+    /// Where the key stood, so that it is left out.
+    pub credential: Option<Place<'a>>,
+    /// This request's id.
+    pub request_id: RequestId,
+    /// The connection's other end.
+    pub client: IpAddr,
+}
+
+/// Appends the head, with its empty line.
+pub fn write(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, added: &Added<'_>) {
+    out.extend_from_slice(head.method.as_bytes());
+    out.push(b' ');
+    write_target(out, head, added.credential);
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    if !head.authority.is_empty() {
+        field(out, "Host", head.authority.as_bytes());
+    }
+    let named = head
+        .names_hop_headers
+        .then(|| ConnectionTokens::of(head.headers));
+    for header in head.headers {
+        let name = header.name;
+        let hop_by_hop = is_hop_by_hop(name) || named.is_some_and(|named| named.contains(name));
+        if !hop_by_hop && !is_withheld(name, added.credential) {
+            field(out, name, header.value);
+        }
+    }
+    write_framing(out, head.framing);
+    write_forwarded(out, head, added);
+    if let Some(identity) = &added.identity {
+        write_identity(out, identity);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Fields the client may not set, or that are written anew.
+fn is_withheld(name: &str, credential: Option<Place<'_>>) -> bool {
+    let own = match name.len() {
+        4 => name.eq_ignore_ascii_case("host"),
+        6 => name.eq_ignore_ascii_case("expect"),
+        9 => name.eq_ignore_ascii_case("forwarded") || name.eq_ignore_ascii_case("x-real-ip"),
+        12 => name.eq_ignore_ascii_case("x-request-id"),
+        14 => name.eq_ignore_ascii_case("content-length"),
+        _ => false,
+    };
+    own || starts_with(name, "x-forwarded-")
+        || starts_with(name, "keyway-")
+        || credential.is_some_and(|place| place.is_header(name))
+}
+
+fn starts_with(name: &str, prefix: &str) -> bool {
+    name.len() >= prefix.len()
+        && name.as_bytes()[..prefix.len()].eq_ignore_ascii_case(prefix.as_bytes())
+}
+
+fn write_target(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, credential: Option<Place<'_>>) {
+    out.extend_from_slice(head.path.as_bytes());
+    let Some(query) = head.query else { return };
+    let Some(Place::Query(parameter)) = credential else {
+        out.push(b'?');
+        out.extend_from_slice(query.as_bytes());
+        return;
+    };
+    let mut separator = b'?';
+    let kept = query
+        .split('&')
+        .filter(|pair| pair.split('=').next() != Some(parameter));
+    for pair in kept {
+        out.push(separator);
+        out.extend_from_slice(pair.as_bytes());
+        separator = b'&';
+    }
+}
+
+fn write_framing(out: &mut Vec<u8>, framing: BodyFraming) {
+    match framing {
+        BodyFraming::Length(bytes) => {
+            out.extend_from_slice(b"Content-Length: ");
+            out.extend_from_slice(itoa::Buffer::new().format(bytes).as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        BodyFraming::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        // A request never ends with its connection.
+        BodyFraming::Empty | BodyFraming::UntilClose => {}
+    }
+}
+
+/// `Via` is a MUST of RFC 9110, section 7.6.3; `Forwarded` is RFC 7239. The client's own copies
+/// are not believed: no hop before this one is trusted.
+fn write_forwarded(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, added: &Added<'_>) {
+    out.extend_from_slice(b"Via: 1.1 keyway\r\nX-Request-Id: ");
+    out.extend_from_slice(added.request_id.as_bytes());
+    // Writes into a Vec cannot fail.
+    let _ = match added.client {
+        IpAddr::V4(v4) => write!(out, "\r\nX-Forwarded-For: {v4}\r\nForwarded: for={v4}"),
+        IpAddr::V6(v6) => write!(
+            out,
+            "\r\nX-Forwarded-For: {v6}\r\nForwarded: for=\"[{v6}]\""
+        ),
+    };
+    out.extend_from_slice(b";proto=http");
+    if head.authority.is_empty() {
+        out.extend_from_slice(b"\r\nX-Forwarded-Proto: http\r\n");
+        return;
+    }
+    out.extend_from_slice(b";host=\"");
+    out.extend_from_slice(head.authority.as_bytes());
+    out.extend_from_slice(b"\"\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ");
+    out.extend_from_slice(head.authority.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_identity(out: &mut Vec<u8>, identity: &Identity<'_>) {
+    field(out, "Keyway-Tenant", identity.tenant.as_bytes());
+    field(out, "Keyway-App", identity.app.as_bytes());
+    out.extend_from_slice(b"Keyway-Key-Id: ");
+    let _ = write!(out, "{}", identity.key);
+    out.extend_from_slice(b"\r\n");
+    field(out, "Keyway-Plan", identity.plan.as_bytes());
+    field(out, "Keyway-Environment", identity.environment.as_bytes());
+}
+
+/// Appends one field line.
+pub(crate) fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}

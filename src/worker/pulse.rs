@@ -1,0 +1,75 @@
+//! A worker's heartbeat: what is done a few times a second and not per request.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Worker;
+use crate::io::{self, Listener, Wakeup};
+use crate::link::Phase;
+
+/// Time between two beats; deadlines are late by at most this.
+const BEAT: Duration = Duration::from_millis(50);
+
+/// Usage is handed over, and idle connections to targets are pruned, every so many beats.
+const BEATS_PER_SECOND: u32 = 20;
+
+/// Runs until the worker has drained: its last connection ended, or its time is over.
+pub async fn run(worker: Rc<Worker>, listeners: Vec<Rc<Listener>>, wakeup: Wakeup) {
+    io::spawn(listen_for_calls(Rc::clone(&worker), listeners, wakeup));
+    let mut beats: u32 = 0;
+    loop {
+        io::sleep(BEAT).await;
+        beats = beats.wrapping_add(1);
+        worker.beat(beats.is_multiple_of(BEATS_PER_SECOND));
+        if worker.draining() && (worker.open_connections() == 0 || worker.is_told_to_end()) {
+            worker.beat(true);
+            return;
+        }
+    }
+}
+
+/// Answers the link thread's calls at once: a new view waits, or the node drains.
+async fn listen_for_calls(worker: Rc<Worker>, listeners: Vec<Rc<Listener>>, mut wakeup: Wakeup) {
+    while wakeup.called().await {
+        worker.adopt();
+        if worker.is_told_to_drain() && !worker.draining() {
+            worker.drain();
+            for listener in &listeners {
+                listener.stop();
+            }
+        }
+    }
+}
+
+impl Worker {
+    fn beat(&self, once_a_second: bool) {
+        self.adopt();
+        let now = self.clock.tick();
+        self.deadlines.sweep(now.millis());
+        self.limits.borrow_mut().reconcile(now);
+        if self.draining() {
+            // Again: a connection may have become idle after the drain began.
+            self.deadlines.close_idle();
+        }
+        if once_a_second {
+            self.pool.borrow_mut().prune(now.millis());
+        }
+        let limits = self.limits.borrow().counts();
+        self.recorder
+            .borrow_mut()
+            .flush(&self.handle, limits, once_a_second);
+    }
+
+    fn drain(&self) {
+        self.draining.set(true);
+        self.deadlines.close_idle();
+    }
+
+    fn is_told_to_drain(&self) -> bool {
+        self.handle.phase.get() != Phase::Running
+    }
+
+    fn is_told_to_end(&self) -> bool {
+        self.handle.phase.get() == Phase::Stopping
+    }
+}

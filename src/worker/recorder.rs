@@ -1,0 +1,137 @@
+//! What a worker remembers of its requests, in memory of its own until the next beat.
+
+use std::net::SocketAddr;
+
+use crate::accept::judge::Call;
+use crate::clock::Tick;
+use crate::limit::ShardCounts;
+use crate::link::WorkerHandle;
+use crate::record::counters::class_of;
+use crate::record::{Counter, Counters, LogBuffer, LogLine, Span, Usage, UsageKey};
+use crate::refusal::Refusal;
+use crate::upstream::exchange::Progress;
+
+/// A request at its end.
+#[derive(Debug)]
+pub struct Finished<'a> {
+    /// The request.
+    pub call: &'a Call,
+    /// Its head, where the call's spans lie.
+    pub head: &'a [u8],
+    /// Why the gateway said no, if it did.
+    pub refusal: Option<Refusal>,
+    /// What went through.
+    pub progress: &'a Progress,
+    /// The client.
+    pub peer: SocketAddr,
+    /// The server that got it, if one did.
+    pub target: Option<SocketAddr>,
+}
+
+/// Counters, usage and log of one worker.
+#[derive(Debug)]
+pub struct Recorder {
+    /// Counts of everything.
+    pub counters: Counters,
+    usage: Usage,
+    log: LogBuffer,
+    limits: ShardCounts,
+}
+
+impl Recorder {
+    /// An empty recorder.
+    pub fn new(handle: &WorkerHandle) -> Self {
+        Self {
+            counters: Counters::new(),
+            usage: Usage::new(),
+            log: LogBuffer::new(handle.log.clone()),
+            limits: ShardCounts::default(),
+        }
+    }
+
+    /// Remembers a request that ended at `now`.
+    pub fn record(&mut self, finished: &Finished<'_>, now: Tick) {
+        let Finished { call, progress, .. } = finished;
+        let status = progress.status.get();
+        let bytes_in = call.head_bytes as u64 + progress.body_bytes_in.get();
+        let bytes_out = progress.bytes_out.get();
+        let duration_ns = now.since_ns(call.begun.tick);
+        let upstream_ns = progress.upstream_ns.get();
+        self.counters
+            .finished(status, bytes_in, bytes_out, duration_ns);
+        if let Some(refusal) = finished.refusal {
+            self.counters.refused(refusal);
+        }
+        if upstream_ns > 0 {
+            self.counters.took(Span::Upstream, upstream_ns);
+        }
+        if let (Some(api), Some(served)) = (call.seen.api, &call.served) {
+            let counted = UsageKey {
+                key: call.seen.key.map(|key| key.id),
+                api: served.view().catalog().api(api).number,
+                class: class_of(status),
+            };
+            self.usage.add(counted, bytes_in, bytes_out);
+        }
+        if self.log.is_on() {
+            self.log(finished, (bytes_in, bytes_out), duration_ns);
+        }
+    }
+
+    fn log(&mut self, finished: &Finished<'_>, bytes: (u64, u64), duration_ns: u64) {
+        let Finished {
+            call,
+            head,
+            progress,
+            ..
+        } = finished;
+        let view = call.served.as_ref().map(|served| served.view());
+        let app = call.seen.key.and_then(|key| view?.app(key.app));
+        let catalog = view.map(|view| view.catalog());
+        let tenant = app.and_then(|app| catalog?.tenant_by_number(app.tenant));
+        let plan = call
+            .seen
+            .plan
+            .and_then(|plan| catalog?.plan_by_number(plan));
+        let api = call.seen.api.and_then(|api| Some(catalog?.api(api)));
+        let upstream_ns = progress.upstream_ns.get();
+        let line = LogLine {
+            time: call.begun.wall,
+            request_id: call.request_id.as_bytes(),
+            client: finished.peer,
+            method: call.method.text(head).as_bytes(),
+            host: call.host.text(head).as_bytes(),
+            path: call.path.text(head).as_bytes(),
+            status: progress.status.get(),
+            refusal: finished.refusal,
+            tenant: tenant.map(|tenant| tenant.name.as_str()),
+            app: app.map(|app| app.name),
+            key: call.seen.key.map(|key| key.id),
+            plan: plan.map(|plan| plan.name.as_str()),
+            api: api.map(|api| api.name.as_str()),
+            upstream: finished.target,
+            bytes_in: bytes.0,
+            bytes_out: bytes.1,
+            duration_us: duration_ns / 1_000,
+            upstream_us: (upstream_ns > 0).then_some(upstream_ns / 1_000),
+            generation: view.map_or(0, |view| view.generation()),
+        };
+        self.log.add(&line, &mut self.counters);
+    }
+
+    /// Makes what was counted visible, and hands usage over if asked to.
+    pub fn flush(&mut self, handle: &WorkerHandle, limits: ShardCounts, with_usage: bool) {
+        let taken = limits.leases_taken - self.limits.leases_taken;
+        let returned = limits.leases_returned - self.limits.leases_returned;
+        self.limits = limits;
+        self.counters.add(Counter::LeasesTaken, taken);
+        self.counters.add(Counter::LeasesReturned, returned);
+        if with_usage {
+            self.usage.hand_over(&handle.usage);
+            self.counters
+                .add(Counter::UsageLost, self.usage.take_lost());
+        }
+        self.log.flush(&mut self.counters);
+        self.counters.publish(&handle.counters);
+    }
+}
