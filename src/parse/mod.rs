@@ -18,6 +18,12 @@ pub mod head;
 pub mod headers;
 pub mod response;
 
+mod lines;
+pub(crate) mod octets;
+mod request_line;
+mod survey;
+mod target;
+
 pub use body::{BodyDecoder, BodyError};
 pub use chunked::{ChunkLimits, ChunkedDecoder, FramingError, Step};
 pub use framing::BodyFraming;

@@ -7,8 +7,10 @@
 pub mod balance;
 pub mod matcher;
 pub mod path;
+mod pattern;
 
 pub use matcher::{NoRoute, RouteError, RouteMatch, Router};
+pub use pattern::PatternFault;
 
 /// Index of an API in its catalog.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,11 +1,248 @@
 //! Paths that every server reads the same way.
+//!
+//! The router judges the path that is forwarded, as it is. If an upstream then resolved `..`,
+//! decoded a slash or merged two of them, it would serve another path than the one that was
+//! judged. So a path with more than one reading is refused, not repaired.
+//!
+//! Escapes of plain characters (`/%6frders` for `/orders`) have one reading, and the router knows
+//! it: see [`matcher`](super::matcher). What an upstream makes of `;` and of letter case is its
+//! own: if it ignores either, its routes must be written accordingly.
+
+use std::str;
+
+use crate::parse::octets::{self, hex_value, is};
 
 /// The path could be read differently by an upstream than by the router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the path has segments that could be misread")]
 pub struct PathUnsafe;
 
-/// Checks a percent-encoded path.
-pub fn check_path(_path: &str) -> Result<(), PathUnsafe> {
-    unimplemented!()
+const SLASH: u8 = 1;
+const DOUBLE_SLASH: u8 = SLASH << 1;
+const DOT: u8 = 1 << 2;
+const ESCAPE: u8 = 1 << 3;
+const FOREIGN: u8 = 1 << 4;
+
+/// What needs a closer look, by octet.
+const MARKS: [u8; 256] = {
+    let mut marks = [0; 256];
+    let mut octet: u8 = 0;
+    loop {
+        marks[octet as usize] = match octet {
+            b'/' => SLASH,
+            b'.' => DOT,
+            b'%' => ESCAPE,
+            _ if is(octet, octets::PATH) => 0,
+            _ => FOREIGN,
+        };
+        if octet == u8::MAX {
+            break marks;
+        }
+        octet += 1;
+    }
+};
+
+/// Checks a percent-encoded path: it is absolute, made of RFC 3986 path characters, has no empty
+/// segment but the last one, no dot segment in any spelling, no escaped separator, control
+/// character or incomplete escape, and its escapes are UTF-8.
+pub fn check_path(path: &str) -> Result<(), PathUnsafe> {
+    if !path.starts_with('/') {
+        return Err(PathUnsafe);
+    }
+    let mut seen = 0;
+    let mut previous = 0;
+    for octet in path.bytes() {
+        let mark = MARKS[usize::from(octet)];
+        seen |= mark | (mark & previous & SLASH) << 1;
+        previous = mark;
+    }
+    if seen & (FOREIGN | DOUBLE_SLASH) != 0 {
+        return Err(PathUnsafe);
+    }
+    if seen & ESCAPE != 0 {
+        check_escapes(path.as_bytes())?;
+    }
+    if seen & (ESCAPE | DOT) != 0 && path.as_bytes().split(|octet| *octet == b'/').any(is_dots) {
+        return Err(PathUnsafe);
+    }
+    Ok(())
+}
+
+/// Checks every escape on its own, and those beyond ASCII as the characters they spell.
+fn check_escapes(mut path: &[u8]) -> Result<(), PathUnsafe> {
+    while let Some(place) = memchr::memchr(b'%', path) {
+        path = &path[place..];
+        let first = escape(path).ok_or(PathUnsafe)?;
+        let octets = match first {
+            // A separator or a string's end to the upstream, but not to the router.
+            b'/' | b'\\' | 0..=0x1f | 0x7f => return Err(PathUnsafe),
+            0x20..=0x7e => 1,
+            0x80.. => character_octets(path, first)?,
+        };
+        path = &path[3 * octets..];
+    }
+    Ok(())
+}
+
+/// How many escapes at the start of `path` spell one character beyond ASCII.
+///
+/// Overlong forms are refused with all else that is not UTF-8: `%c0%af` is a slash to decoders
+/// that do not check.
+fn character_octets(path: &[u8], first: u8) -> Result<usize, PathUnsafe> {
+    let octets = match first {
+        0xc2..=0xdf => 2,
+        0xe0..=0xef => 3,
+        0xf0..=0xf4 => 4,
+        _ => return Err(PathUnsafe),
+    };
+    let mut spelled = [0; 4];
+    for (place, octet) in spelled.iter_mut().take(octets).enumerate() {
+        *octet = path.get(3 * place..).and_then(escape).ok_or(PathUnsafe)?;
+    }
+    str::from_utf8(&spelled[..octets]).map_err(|_| PathUnsafe)?;
+    Ok(octets)
+}
+
+/// The octet that an escape at the start of `text` stands for.
+///
+/// RFC 3986, section 2.1: `pct-encoded = "%" HEXDIG HEXDIG`.
+pub(super) fn escape(text: &[u8]) -> Option<u8> {
+    match text {
+        [b'%', high, low, ..] => Some(hex_value(*high)? << 4 | hex_value(*low)?),
+        _ => None,
+    }
+}
+
+/// The first octet that `segment` stands for, and what follows it. Its escapes were checked.
+pub(super) fn first_octet(segment: &[u8]) -> Option<(u8, &[u8])> {
+    match escape(segment) {
+        Some(octet) => Some((octet, &segment[3..])),
+        None => segment.split_first().map(|(octet, rest)| (*octet, rest)),
+    }
+}
+
+/// True for `.` and `..` in any spelling.
+///
+/// RFC 3986, section 6.2.2.2, has `%2e` mean `.`. Some application servers strip what follows a
+/// `;` from a segment before they resolve it, so `..;` is `..` to them.
+fn is_dots(mut segment: &[u8]) -> bool {
+    let mut dots = 0;
+    loop {
+        match first_octet(segment) {
+            Some((b'.', rest)) if dots < 2 => {
+                dots += 1;
+                segment = rest;
+            }
+            None | Some((b';', _)) => return dots > 0,
+            Some(_) => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_with_one_reading_pass() {
+        for path in [
+            "/",
+            "/a",
+            "/a/",
+            "/a/b/c.json",
+            "/v1.2/.well-known/x",
+            "/a/...",
+            "/a/..b/b..",
+            "/a/b;c=d",
+            "/things:purge",
+            "/a@b/!$&'()*+,=:~_-",
+            "/a%20b",
+            "/%6frders",
+            "/100%25",
+            "/%252e%252e",
+            "/caf%C3%A9",
+            "/%e2%82%ac/%f0%9f%92%b6",
+            "/%2ehidden",
+            "/a%3fb%23c",
+        ] {
+            assert_eq!(check_path(path), Ok(()), "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_with_two_readings_are_refused() {
+        for path in [
+            "",
+            "a",
+            "*",
+            "//",
+            "//a",
+            "/a//b",
+            "/a//",
+            "/.",
+            "/..",
+            "/a/./b",
+            "/a/../b",
+            "/a/..",
+            "/%2e",
+            "/%2E%2e/a",
+            "/.%2e/a",
+            "/%2e./a",
+            "/..;/a",
+            "/..;x=y/a",
+            "/.;/a",
+            "/..%3b/a",
+            "/%2e%2e%3Bx/a",
+            "/a%2fb",
+            "/a%2Fb",
+            "/a%5cb",
+            "/a\\b",
+            "/a%00",
+            "/a%0d%0a",
+            "/a%1f",
+            "/a%7F",
+            "/a%",
+            "/a%2",
+            "/a%zz",
+            "/a%2g",
+            "/%%20",
+            "/a b",
+            "/a\tb",
+            "/a\0",
+            "/caf\u{e9}",
+            "/a?b",
+            "/a#b",
+            "/a|b",
+            "/a[0]",
+            "/{id}",
+            "/a\"b",
+            "/<a>",
+            "/a^",
+            "/a`",
+        ] {
+            assert_eq!(check_path(path), Err(PathUnsafe), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn escapes_that_are_not_utf_8_are_refused() {
+        for path in [
+            "/%80",
+            "/%c0%ae",
+            "/%c0%af",
+            "/%e0%80%af",
+            "/%f0%80%80%af",
+            "/%c3",
+            "/%c3a9",
+            "/%c3%",
+            "/%e2%82",
+            "/%e2%82a",
+            "/%ed%a0%80",
+            "/%f5%80%80%80",
+            "/%ff",
+            "/caf%e9",
+        ] {
+            assert_eq!(check_path(path), Err(PathUnsafe), "{path}");
+        }
+    }
 }
