@@ -32,13 +32,19 @@ use super::catalog::{
     ApiEntry, CatalogFile, CredentialEntry, LimitEntry, PlanEntry, RouteEntry, TenantEntry,
     UpstreamEntry,
 };
-use super::format::{CHECKSUM_AT, HEADER_BYTES, Header, SECTION_BYTES, SECTIONS_AT, SectionId};
+use super::format::{
+    BaseRef, CHECKSUM_AT, HEADER_BYTES, Header, SECTION_BYTES, SECTIONS_AT, SectionId,
+};
 use super::ids::KeyId;
 use super::load::load_bytes;
 use super::manifest::Manifest;
-use super::publish::{Content, PublishError, Publisher, Release};
+use super::publish::{Content, PublishError, Publisher, Release, write_content};
 use super::record::{AppEntry, Digest, Environment, Grant, KeyRecord, KeyState};
 use super::view::View;
+use super::write::Start;
+
+/// Any fixed moment: the same fixture gives the same bytes.
+const CREATED_MS: u64 = 1_700_000_000_000;
 
 /// What is to be published.
 #[derive(Clone, Debug, Default)]
@@ -268,11 +274,30 @@ impl Fixture {
 
     /// The bytes of it as a base.
     pub fn bytes(&self, generation: u64) -> Vec<u8> {
+        self.write(None, generation)
+    }
+
+    /// The bytes of it as an overlay over a base.
+    pub fn overlay_bytes(&self, base: &[u8], generation: u64) -> Vec<u8> {
+        let base = Header::decode(base).expect("a base");
+        let base = BaseRef {
+            generation: base.generation,
+            checksum: base.checksum,
+        };
+        self.write(Some(base), generation)
+    }
+
+    fn write(&self, base: Option<BaseRef>, generation: u64) -> Vec<u8> {
         let directory = Scratch::make();
-        let published = self
-            .publish(&directory.0, generation)
+        let path = directory.0.join("fixture.kws");
+        let start = Start {
+            base,
+            generation,
+            created_ms: CREATED_MS,
+        };
+        self.with_content(|content| write_content(&path, start, content))
             .expect("a fixture is whole");
-        std::fs::read(directory.0.join(published.base.file)).expect("just published")
+        std::fs::read(path).expect("just written")
     }
 
     /// The view of it as a base, without a directory to look after.
@@ -281,8 +306,7 @@ impl Fixture {
     }
 
     fn release(&self, generation: u64) -> Release {
-        // Any fixed moment: the same fixture gives the same bytes.
-        let created_ms = 1_700_000_000_000;
+        let created_ms = CREATED_MS;
         Release {
             generation,
             created_ms,
@@ -341,7 +365,9 @@ impl Scratch {
         static MADE: AtomicU64 = AtomicU64::new(0);
         let n = MADE.fetch_add(1, Ordering::Relaxed);
         let name = format!("keyway-fixture-{}-{n}", std::process::id());
-        Self(std::env::temp_dir().join(name))
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).expect("the directory for temporary files is writable");
+        Self(path)
     }
 }
 

@@ -216,7 +216,8 @@ pub fn load(
     }
 }
 
-fn load_manifest(
+/// Loads the files that a manifest names.
+pub(super) fn load_manifest(
     directory: &Path,
     manifest: &Manifest,
     policy: &LoadPolicy,

@@ -5,11 +5,13 @@
 //! damage; against a deliberate step back in time there is a signature, see [`Rollback`].
 
 use std::fmt;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use nix::fcntl::OFlag;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Sha256;
@@ -186,7 +188,11 @@ impl Manifest {
     pub fn read(directory: &Path) -> Result<Self, ManifestError> {
         let path = directory.join(CURRENT);
         let mut bytes = Vec::new();
-        let read = File::open(&path)
+        // O_NONBLOCK: a pipe in the file's place must not hold us.
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        let read = options
+            .open(&path)
             .and_then(|file| file.take(MANIFEST_BYTES_MAX + 1).read_to_end(&mut bytes));
         match read {
             Ok(_) => Self::decode(&bytes),

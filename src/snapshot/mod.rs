@@ -28,6 +28,7 @@
 
 pub mod catalog;
 pub mod cli;
+mod fault;
 pub mod fixture;
 pub mod format;
 pub mod ids;

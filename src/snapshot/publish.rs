@@ -16,17 +16,16 @@
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::catalog::CatalogFile;
-use super::format::{BaseRef, Kind};
-use super::load::{self, LoadError};
+use super::format::{BaseRef, FILE_BYTES_MAX, HEADER_BYTES, Header, Kind};
+use super::load::{self, LoadError, LoadPolicy};
 use super::manifest::{
     CURRENT, Checksum, FileRef, Manifest, ManifestError, file_name, parse_file_name,
 };
 use super::record::{AppEntry, KeyRecord};
-use super::view::Image;
 use super::write::{SnapshotWriter, Start, WriteError, Written};
 
 /// Generations whose files are kept unless [`Publisher::keep`] says otherwise.
@@ -109,7 +108,7 @@ pub enum PublishError {
     #[error("an overlay needs a base, and none was published yet")]
     NoBase,
     /// The generation to go back to is not there any more.
-    #[error("generation {generation} is not kept here")]
+    #[error("generation {generation} is not kept here, or not whole")]
     NotKept {
         /// The generation asked for.
         generation: u64,
@@ -141,7 +140,7 @@ impl Publisher {
     /// Takes a directory, made if missing, and removes what a crash left in it.
     pub fn open(directory: &Path) -> Result<Self, PublishError> {
         let io = |doing| move |source| io_error(doing, directory, source);
-        fs::create_dir_all(directory).map_err(io("making"))?;
+        make_directory(directory).map_err(io("making"))?;
         let handle = File::open(directory).map_err(io("opening"))?;
         match handle.try_lock() {
             Ok(()) => {}
@@ -215,13 +214,20 @@ impl Publisher {
         secret: &[u8; 32],
         allow_shrink: bool,
     ) -> Result<&Manifest, PublishError> {
-        let (overlay, base) = match self.kept_file(Kind::Overlay, generation)? {
-            Some((overlay, over)) => (Some(overlay), over.map_or(0, |base| base.generation)),
+        let not_kept = PublishError::NotKept { generation };
+        let (overlay, base) = match self.kept_file(Kind::Overlay, generation) {
+            Some((overlay, header)) => (Some(overlay), header.base.map_or(0, |it| it.generation)),
             None => (None, generation),
         };
-        let not_kept = PublishError::NotKept { generation };
-        let (base, _) = self.kept_file(Kind::Base, base)?.ok_or(not_kept)?;
+        let (base, _) = self.kept_file(Kind::Base, base).ok_or(not_kept)?;
         let manifest = Manifest::new(base, overlay, allow_shrink);
+        // As a node will: nothing damaged may come back.
+        let policy = LoadPolicy {
+            file_bytes_max: FILE_BYTES_MAX,
+            ..LoadPolicy::default()
+        };
+        load::load_manifest(&self.directory, &manifest, &policy, None)
+            .map_err(PublishError::Kept)?;
         self.commit(manifest.signed(self.highest_generation(), secret))
     }
 
@@ -231,29 +237,20 @@ impl Publisher {
             .map_or(0, Manifest::highest_generation)
     }
 
-    /// A file that is still there, verified: nothing damaged may come back.
-    fn kept_file(
-        &self,
-        kind: Kind,
-        generation: u64,
-    ) -> Result<Option<(FileRef, Option<BaseRef>)>, PublishError> {
+    /// A file that is still there, by its header.
+    fn kept_file(&self, kind: Kind, generation: u64) -> Option<(FileRef, Header)> {
         let file = file_name(kind, generation);
-        let path = self.directory.join(&file);
-        if !path.exists() {
-            return Ok(None);
-        }
-        let map = load::read_sealed(&path, u64::MAX, None).map_err(PublishError::Kept)?;
-        let (image, _, _) = Image::verify(map)
-            .map_err(|source| PublishError::Kept(LoadError::Format { path, source }))?;
-        let header = image.header();
+        let header = header_of(&self.directory.join(&file))?;
         let checksum = Checksum(header.checksum);
-        let found = FileRef {
-            file,
-            generation,
-            bytes: header.file_bytes,
-            checksum,
-        };
-        Ok(Some((found, header.base)))
+        Some((
+            FileRef {
+                file,
+                generation,
+                bytes: header.file_bytes,
+                checksum,
+            },
+            header,
+        ))
     }
 
     /// Writes a snapshot file under its final name, where nothing names it yet.
@@ -287,6 +284,8 @@ impl Publisher {
             generation,
             created_ms,
         };
+        // One that an earlier failure could not remove.
+        self.discard(&temporary);
         let put = write_content(&temporary, start, content)
             .and_then(|written| self.put(&written.file, &temporary, &file).map(|()| written));
         match put {
@@ -392,6 +391,18 @@ impl Publisher {
     }
 }
 
+/// Makes the directory if it is missing, so that it outlives a power cut.
+fn make_directory(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(directory)?;
+    let parent = directory
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
 /// Ours and unfinished: nothing else in the directory is touched.
 fn is_temporary(name: &str) -> bool {
     let ours =
@@ -407,7 +418,12 @@ fn io_error(doing: &'static str, path: &Path, source: io::Error) -> PublishError
     }
 }
 
-fn write_content(path: &Path, start: Start, content: Content<'_>) -> Result<Written, PublishError> {
+/// Writes a snapshot to `path`, not yet synced.
+pub(super) fn write_content(
+    path: &Path,
+    start: Start,
+    content: Content<'_>,
+) -> Result<Written, PublishError> {
     let mut writer =
         SnapshotWriter::create(path, start, content.catalog).map_err(PublishError::Write)?;
     for app in content.apps {
@@ -439,9 +455,13 @@ fn prune(directory: &Path, current: &Manifest, keep: usize) {
     files.sort_unstable_by_key(|(generation, _)| std::cmp::Reverse(*generation));
     let old = files.split_off(keep.min(files.len()));
     let mut needed = vec![current.base.generation, current.generation];
-    needed.extend(files.iter().filter_map(|(generation, kind)| match kind {
-        Kind::Overlay => base_of(&directory.join(file_name(Kind::Overlay, *generation))),
-        Kind::Base => None,
+    needed.extend(files.iter().filter_map(|(generation, kind)| {
+        match kind {
+            Kind::Overlay => header_of(&directory.join(file_name(Kind::Overlay, *generation)))?
+                .base
+                .map(|base| base.generation),
+            Kind::Base => None,
+        }
     }));
     for (generation, kind) in old {
         if !needed.contains(&generation) {
@@ -453,15 +473,9 @@ fn prune(directory: &Path, current: &Manifest, keep: usize) {
     }
 }
 
-/// The generation of an overlay's base, from its header.
-fn base_of(overlay: &Path) -> Option<u64> {
-    use std::io::Read;
-    let mut header = [0; super::format::HEADER_BYTES];
-    File::open(overlay).ok()?.read_exact(&mut header).ok()?;
-    Some(
-        super::format::Header::decode(&header)
-            .ok()?
-            .base?
-            .generation,
-    )
+/// The header of a file; `None` if it is not there or damaged.
+fn header_of(path: &Path) -> Option<Header> {
+    let mut header = [0; HEADER_BYTES];
+    File::open(path).ok()?.read_exact(&mut header).ok()?;
+    Header::decode(&header).ok()
 }

@@ -72,10 +72,9 @@ impl AppRow {
         }
     }
 
-    pub fn name<'b>(&self, strings: &'b [u8]) -> Option<&'b str> {
+    pub fn name<'b>(&self, strings: &'b [u8]) -> Option<&'b [u8]> {
         let start = usize::try_from(self.strings_start).ok()?;
-        let end = start.checked_add(usize::from(self.name_bytes))?;
-        std::str::from_utf8(strings.get(start..end)?).ok()
+        strings.get(start..start.checked_add(usize::from(self.name_bytes))?)
     }
 
     pub fn grants<'b>(&self, grants: &'b [[u8; GRANT_BYTES]]) -> Option<&'b [[u8; GRANT_BYTES]]> {
@@ -300,7 +299,7 @@ impl AppWalk {
             return Err(AppFault::Place);
         }
         let name = app.name(sections.strings).ok_or(AppFault::Place)?;
-        if !name_is_well_formed(name) {
+        if !std::str::from_utf8(name).is_ok_and(name_is_well_formed) {
             return Err(AppFault::Name);
         }
         if catalog.tenant_by_number(app.tenant).is_none() {

@@ -91,7 +91,7 @@ impl Image {
             number,
             tenant: row.tenant,
             enabled: row.enabled == 1,
-            name: row.name(sections.strings)?,
+            name: std::str::from_utf8(row.name(sections.strings)?).ok()?,
             grants: row.grants(sections.grants)?,
         })
     }

@@ -258,7 +258,9 @@ impl SnapshotWriter {
         out.put(&self.catalog_json)?;
         sections[SectionId::Catalog.place()] = out.end(1)?;
         out.begin()?;
-        let capacity = table::capacity_for(count).ok_or(WriteError::TooLarge)?;
+        let capacity = table::capacity_for(count)
+            .filter(|capacity| *capacity <= FILE_BYTES_MAX / len(&record::EMPTY))
+            .ok_or(WriteError::TooLarge)?;
         Ok(KeyWriter {
             out,
             start: self.start,
