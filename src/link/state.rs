@@ -135,6 +135,11 @@ impl LinkState {
         self.notes().load_error = Some(reason);
     }
 
+    /// Nothing was published yet.
+    pub fn absent(&self) {
+        self.notes().load_error = Some("nothing was published yet".into());
+    }
+
     /// There is nothing wrong with what is published, after all.
     pub fn load_settled(&self) {
         self.notes().load_error = None;

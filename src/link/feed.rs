@@ -1,0 +1,365 @@
+//! The link thread: one loop that carries snapshots in, and receipts and usage out.
+//!
+//! It waits for whichever comes first: control's word, a worker's ring, the second's tick, the
+//! node's end. An announced generation is loaded, offered to every worker and the workers are woken; each
+//! rings when it adopted the view, and the receipt goes out with the last ring. The directory is
+//! looked at every second too, so that a node without control, or with a deaf one, still follows
+//! it. Views that workers gave back are dropped here. Absent on purpose: sockets
+//! ([`connection`](super::connection)) and files ([`loader`](super::loader)).
+
+use super::connection::{Connection, Event, Outbox};
+use super::loader::{Loader, Outcome};
+use super::pages::VERSION;
+use super::protocol::{ControlMessage, NodeMessage, PROTOCOL};
+use super::receipts::Receipts;
+use super::shipper::Shipper;
+use super::state::{NodeState, SnapshotInfo};
+use super::worker_handle::WorkerState;
+use crate::clock::Tick;
+use crate::snapshot::view::View;
+use crossbeam::channel::{Receiver, Sender, bounded, never, select};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often the directory is looked at, and usage fetched, without being asked.
+const TICK_NS: u64 = 1_000_000_000;
+
+/// Events of the connection that may wait while a snapshot is loaded; the reader waits then.
+const EVENTS_MAX: usize = 64;
+
+/// The link before its thread runs; also loads the first snapshot, so that workers find one.
+#[derive(Debug)]
+pub struct Feed {
+    state: Arc<NodeState>,
+    loader: Loader,
+    receipts: Receipts,
+    shipper: Shipper,
+    boot: u64,
+    socket: Option<PathBuf>,
+    outbox: Option<Outbox>,
+    /// When the newest announcement came, until it led to a load.
+    announced: Option<Tick>,
+    last_lost: Option<String>,
+}
+
+/// The running link thread.
+#[derive(Debug)]
+pub struct Link {
+    thread: JoinHandle<()>,
+    stop: Sender<Tick>,
+}
+
+impl Link {
+    /// Ends the thread: it fetches the last usage and gives control until `deadline` to
+    /// acknowledge it.
+    pub fn stop(self, deadline: Tick) {
+        let _ = self.stop.send(deadline);
+        if self.thread.join().is_err() {
+            tracing::error!("the link thread panicked");
+        }
+    }
+}
+
+impl Feed {
+    /// A link for the workers of `state`; `socket` is control's, if there is one.
+    pub fn new(state: Arc<NodeState>, loader: Loader, socket: Option<PathBuf>) -> Self {
+        let boot = boot(&state);
+        Self {
+            state,
+            loader,
+            receipts: Receipts::default(),
+            shipper: Shipper::new(boot),
+            boot,
+            socket,
+            outbox: None,
+            announced: None,
+            last_lost: None,
+        }
+    }
+
+    /// Looks for a snapshot and offers it to the workers, if there is a new one.
+    pub fn look(&mut self, urgent: bool) {
+        let learned = self.announced.unwrap_or_else(|| self.state.clock.tick());
+        match self.loader.look(urgent) {
+            Outcome::Unchanged if self.loader.failure().is_some() => {}
+            Outcome::Unchanged => self.state.link.load_settled(),
+            Outcome::Absent => {
+                if self.state.link.load_error().is_none() {
+                    tracing::warn!("no snapshot was published yet; the node is not ready");
+                }
+                self.state.link.absent();
+            }
+            Outcome::Loaded { view, load_ms } => {
+                self.announced = None;
+                self.offer(&view, load_ms, learned);
+            }
+            Outcome::Failed {
+                generation,
+                reason,
+                news,
+            } => {
+                self.announced = None;
+                self.state.link.load_failed(reason.clone());
+                if news || urgent {
+                    tracing::error!(
+                        generation,
+                        reason,
+                        "snapshot refused; the last one serves on"
+                    );
+                    self.send(NodeMessage::Refused { generation, reason });
+                }
+            }
+        }
+    }
+
+    fn offer(&mut self, view: &Arc<View>, load_ms: u64, learned: Tick) {
+        let info = SnapshotInfo::of(view);
+        tracing::info!(
+            generation = info.generation,
+            base = info.base_generation,
+            keys = info.keys,
+            load_ms,
+            "snapshot loaded"
+        );
+        self.state.link.loaded(info, load_ms);
+        // Before the first offer: a worker may adopt it before this function ends.
+        self.receipts.offered(info.generation, learned);
+        for worker in &self.state.workers {
+            // A replaced view that nobody came for is dropped here, not on a worker.
+            drop(worker.slot.offer(Arc::clone(view)));
+            worker.wake();
+        }
+    }
+
+    /// Starts the thread. `rung` hears the workers' [`Doorbell`](super::worker_handle::Doorbell).
+    pub fn start(mut self, rung: Receiver<()>) -> io::Result<Link> {
+        let (stop, stopped) = bounded(1);
+        let (events, happened) = bounded(EVENTS_MAX);
+        let connection = match self.socket.take() {
+            Some(socket) => Some((Connection::start(socket, events)?, happened)),
+            None => None,
+        };
+        let thread = std::thread::Builder::new()
+            .name("keyway-link".into())
+            .spawn(move || self.run(connection, &rung, &stopped))?;
+        Ok(Link { thread, stop })
+    }
+
+    fn run(
+        &mut self,
+        connection: Option<(Connection, Receiver<Event>)>,
+        rung: &Receiver<()>,
+        stopped: &Receiver<Tick>,
+    ) {
+        let mut happened = connection
+            .as_ref()
+            .map_or_else(never, |(_, happened)| happened.clone());
+        let mut due = self.state.clock.tick();
+        loop {
+            let now = self.state.clock.tick();
+            if now >= due {
+                due = Tick(now.0.saturating_add(TICK_NS));
+                self.look(false);
+                self.collect_usage();
+            }
+            self.report();
+            self.drop_retired();
+            let pause = Duration::from_nanos(due.since_ns(self.state.clock.tick()));
+            select! {
+                recv(happened) -> event => match event {
+                    Ok(event) => self.hear(event),
+                    // Its thread is gone: listening on would spin.
+                    Err(_) => happened = never(),
+                },
+                // Never disconnected: the handles in the state hold its other end.
+                recv(rung) -> _ => {}
+                recv(stopped) -> deadline => {
+                    self.finish(&happened, deadline.unwrap_or_default());
+                    break;
+                }
+                default(pause) => {}
+            }
+        }
+        drop(happened);
+        if let Some((connection, happened)) = connection {
+            // Before the stop: the reader may stand at a full channel.
+            drop(happened);
+            connection.stop();
+        }
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Connected(outbox) => {
+                tracing::info!("connected to control");
+                self.state.link.connected();
+                self.last_lost = None;
+                self.outbox = Some(outbox);
+                self.greet();
+            }
+            Event::Lost(reason) => {
+                self.outbox = None;
+                // Each attempt fails alike while control is down; once is enough to say so.
+                if self.last_lost.as_ref() != Some(&reason) {
+                    tracing::warn!(reason, "no connection to control; serving on");
+                    self.last_lost = Some(reason.clone());
+                }
+                self.state.link.lost(reason);
+            }
+            Event::Message(ControlMessage::Announce { generation }) => {
+                if generation != self.loader.generation() {
+                    self.announced = Some(self.state.clock.tick());
+                    self.look(true);
+                }
+            }
+            Event::Message(ControlMessage::UsageAck { boot, sequence }) => {
+                let shipped = self.shipper.acknowledged(boot, sequence);
+                self.state
+                    .link
+                    .usage_shipped
+                    .fetch_add(shipped, Ordering::Relaxed);
+                self.ship_usage();
+            }
+            Event::Message(ControlMessage::Unknown) => {}
+        }
+    }
+
+    /// The first words on a connection: who this is, what it serves, and what may have been lost
+    /// with the connection before.
+    fn greet(&mut self) {
+        let served = self.served();
+        self.send(NodeMessage::Hello {
+            protocol: PROTOCOL,
+            node: self.state.name.clone(),
+            version: VERSION.to_owned(),
+            boot: self.boot,
+            workers: u32::try_from(self.state.workers.len()).unwrap_or(u32::MAX),
+            driver: self.driver().to_owned(),
+            generation: served.iter().copied().min().unwrap_or(0),
+        });
+        if let Some(receipt) = self.receipts.last(&served) {
+            self.send(receipt);
+        }
+        if let Some((generation, reason)) = self.loader.failure() {
+            self.send(NodeMessage::Refused {
+                generation,
+                reason: reason.to_owned(),
+            });
+        }
+        match self.shipper.again() {
+            Some(batch) => self.send(batch),
+            None => self.ship_usage(),
+        }
+    }
+
+    fn driver(&self) -> &'static str {
+        let driver = self
+            .state
+            .workers
+            .first()
+            .and_then(|worker| worker.driver.get());
+        driver.map_or("", |driver| driver.name())
+    }
+
+    fn send(&self, message: NodeMessage) {
+        if let Some(outbox) = &self.outbox {
+            outbox.send(message);
+        }
+    }
+
+    /// The generation of each worker that lives; a dead one serves nobody.
+    fn served(&self) -> Vec<u64> {
+        let living = self
+            .state
+            .workers
+            .iter()
+            .filter(|w| w.state() != WorkerState::Ended);
+        living.map(|worker| worker.slot.served()).collect()
+    }
+
+    fn report(&mut self) {
+        let Some(receipt) = self.receipts.due(&self.served(), self.state.clock.tick()) else {
+            return;
+        };
+        if let NodeMessage::Serving {
+            generation,
+            elapsed_ms,
+            ..
+        } = &receipt
+        {
+            self.state
+                .link
+                .enforced_ms
+                .store(*elapsed_ms, Ordering::Relaxed);
+            tracing::info!(
+                generation,
+                elapsed_ms,
+                "every worker serves this generation"
+            );
+        }
+        self.send(receipt);
+    }
+
+    fn drop_retired(&self) {
+        for worker in &self.state.workers {
+            worker.slot.drop_retired();
+        }
+    }
+
+    fn collect_usage(&mut self) {
+        for worker in &self.state.workers {
+            if self.state.link.configured {
+                let lost = self.shipper.collect(&worker.usage);
+                self.state
+                    .link
+                    .usage_lost
+                    .fetch_add(lost, Ordering::Relaxed);
+            } else {
+                // Nobody to tell, by the operator's own choice.
+                while worker.usage.pop().is_some() {}
+            }
+        }
+        self.ship_usage();
+    }
+
+    fn ship_usage(&mut self) {
+        if self.outbox.is_some()
+            && let Some(batch) = self.shipper.next()
+        {
+            self.send(batch);
+        }
+        let rows = u64::try_from(self.shipper.rows()).unwrap_or(u64::MAX);
+        self.state.link.usage_rows.store(rows, Ordering::Relaxed);
+    }
+
+    /// The workers are done: ship what they counted last.
+    fn finish(&mut self, happened: &Receiver<Event>, deadline: Tick) {
+        self.collect_usage();
+        self.report();
+        while self.shipper.rows() > 0 && self.outbox.is_some() {
+            let left = deadline.since_ns(self.state.clock.tick());
+            match happened.recv_timeout(Duration::from_nanos(left)) {
+                Ok(event) => self.hear(event),
+                Err(_) => break,
+            }
+        }
+        self.drop_retired();
+        if self.shipper.rows() > 0 && self.state.link.configured {
+            tracing::warn!(
+                rows = self.shipper.rows(),
+                "usage that control never acknowledged"
+            );
+        }
+    }
+}
+
+/// A number for this start of the process, below 2^53 so that any JSON reader keeps it whole.
+fn boot(state: &NodeState) -> u64 {
+    const MASK: u64 = (1 << 53) - 1;
+    // Without randomness the clock must do; two starts never share a millisecond.
+    getrandom::u64().unwrap_or(state.started.0) & MASK
+}
