@@ -11,9 +11,16 @@ use crate::trouble::{Outcome, Trouble};
 pub fn sibling(name: &'static str) -> Outcome<PathBuf> {
     let own = std::env::current_exe().map_err(Trouble::io("find this program's own file"))?;
     // Tests live one directory below the programs.
-    let found = own.ancestors().skip(1).take(2).map(|directory| directory.join(name));
-    found.into_iter().find(|file| file.is_file()).ok_or(Trouble::Missing {
-        missing: vec![name],
-        install: "cargo build --release --workspace --bins".into(),
-    })
+    let found = own
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|directory| directory.join(name));
+    found
+        .into_iter()
+        .find(|file| file.is_file())
+        .ok_or(Trouble::Missing {
+            missing: vec![name],
+            install: "cargo build --release --workspace --bins".into(),
+        })
 }

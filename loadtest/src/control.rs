@@ -47,7 +47,12 @@ impl Control {
     pub async fn start(directory: &Path) -> Outcome<Self> {
         let binary = binaries::sibling("keyway-control")?;
         let data = directory.join("control");
-        let said = run(&binary, &["--data", &data.display().to_string(), "init"], &[]).await?;
+        let said = run(
+            &binary,
+            &["--data", &data.display().to_string(), "init"],
+            &[],
+        )
+        .await?;
         let token = said
             .split_whitespace()
             .find(|word| word.starts_with("kwa_"))
@@ -55,7 +60,13 @@ impl Control {
             .to_owned();
         let ports = directory.join("control.port");
         let program = Program::new("keyway-control", &binary)
-            .with(["--data", &data.display().to_string(), "serve", "--listen", "127.0.0.1:0"])
+            .with([
+                "--data",
+                &data.display().to_string(),
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+            ])
             .with(["--port-file", &ports.display().to_string()]);
         let mut child = Child::start(&program, &directory.join("control.log"))?;
         let address = child
@@ -63,7 +74,13 @@ impl Control {
                 files::read(&ports).ok()?.trim().parse::<SocketAddr>().ok()
             })
             .await?;
-        Ok(Self { child, address, data, binary, token })
+        Ok(Self {
+            child,
+            address,
+            data,
+            binary,
+            token,
+        })
     }
 
     /// Where a node finds its snapshots.
@@ -83,7 +100,12 @@ impl Control {
 
     /// How a person would call the command line.
     pub fn command_line(&self) -> String {
-        format!("KEYWAY_TOKEN={} {} --url {}", self.token, self.binary.display(), self.url())
+        format!(
+            "KEYWAY_TOKEN={} {} --url {}",
+            self.token,
+            self.binary.display(),
+            self.url()
+        )
     }
 
     fn url(&self) -> String {
@@ -116,7 +138,8 @@ impl Control {
     /// # Errors
     /// When it is refused.
     pub async fn apply(&self, file: &Path) -> Outcome<String> {
-        self.command(&["apply", "-f", &file.display().to_string()]).await
+        self.command(&["apply", "-f", &file.display().to_string()])
+            .await
     }
 
     /// Makes a key of an app.
@@ -124,7 +147,9 @@ impl Control {
     /// # Errors
     /// When it is refused.
     pub async fn make_key(&self, tenant: &str, app: &str) -> Outcome<Key> {
-        key(&self.json(&["keys", "create", "--tenant", tenant, "--app", app]).await?)
+        key(&self
+            .json(&["keys", "create", "--tenant", tenant, "--app", app])
+            .await?)
     }
 
     /// Revokes a key and waits for the receipt, which it answers as a person would see it.
@@ -141,7 +166,10 @@ impl Control {
     /// # Errors
     /// When control does not listen.
     pub async fn api(&self) -> Outcome<Api> {
-        Ok(Api { connection: Connection::open(self.address).await?, token: self.token.clone() })
+        Ok(Api {
+            connection: Connection::open(self.address).await?,
+            token: self.token.clone(),
+        })
     }
 }
 
@@ -167,13 +195,16 @@ impl Api {
     /// # Errors
     /// When it is refused.
     pub async fn revoke(&mut self, key: &Key) -> Outcome<()> {
-        self.post(&format!("/v1/keys/{}/revoke", key.id), &json!({})).await?;
+        self.post(&format!("/v1/keys/{}/revoke", key.id), &json!({}))
+            .await?;
         Ok(())
     }
 
     async fn post(&mut self, target: &str, body: &Value) -> Outcome<Answer> {
         let bearer = format!("Bearer {}", self.token);
-        let ask = Ask::new(Method::POST, target).header("authorization", &bearer).json(body);
+        let ask = Ask::new(Method::POST, target)
+            .header("authorization", &bearer)
+            .json(body);
         let answer = self.connection.send(ask).await?;
         if !(200..300).contains(&answer.status) {
             let what = format!("POST {target}: {} {}", answer.status, answer.text());
@@ -185,8 +216,14 @@ impl Api {
 
 fn key(shown: &Value) -> Outcome<Key> {
     match (shown["id"].as_str(), shown["key"].as_str()) {
-        (Some(id), Some(secret)) => Ok(Key { id: id.to_owned(), secret: secret.to_owned() }),
-        _ => Err(Trouble::wrong("keyway-control", format!("no id and key in {shown}"))),
+        (Some(id), Some(secret)) => Ok(Key {
+            id: id.to_owned(),
+            secret: secret.to_owned(),
+        }),
+        _ => Err(Trouble::wrong(
+            "keyway-control",
+            format!("no id and key in {shown}"),
+        )),
     }
 }
 

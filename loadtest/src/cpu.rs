@@ -24,8 +24,13 @@ impl CpuTime {
             for thread in threads(member) {
                 let path = format!("/proc/{member}/task/{thread}/schedstat");
                 // A thread may end between the listing and the reading.
-                let Ok(text) = fs::read_to_string(&path) else { continue };
-                let on_core = text.split_whitespace().next().and_then(|word| word.parse().ok());
+                let Ok(text) = fs::read_to_string(&path) else {
+                    continue;
+                };
+                let on_core = text
+                    .split_whitespace()
+                    .next()
+                    .and_then(|word| word.parse().ok());
                 by_thread.insert(thread, on_core.unwrap_or(0));
             }
         }
@@ -49,13 +54,20 @@ impl CpuTime {
 
 /// `pid` and all its descendants.
 pub fn family(pid: u32) -> Vec<u32> {
-    let parents: Vec<(u32, u32)> = processes().filter_map(|pid| Some((pid, parent(pid)?))).collect();
+    let parents: Vec<(u32, u32)> = processes()
+        .filter_map(|pid| Some((pid, parent(pid)?)))
+        .collect();
     let mut found = vec![pid];
     let mut next = 0;
     while next < found.len() {
         let member = found[next];
         next += 1;
-        found.extend(parents.iter().filter(|(_, of)| *of == member).map(|(child, _)| *child));
+        found.extend(
+            parents
+                .iter()
+                .filter(|(_, of)| *of == member)
+                .map(|(child, _)| *child),
+        );
     }
     found
 }

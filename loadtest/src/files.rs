@@ -54,7 +54,10 @@ pub fn count_lines_and_empty(path: &Path) -> Outcome<u64> {
         if block.is_empty() {
             break;
         }
-        lines += block.iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>();
+        lines += block
+            .iter()
+            .map(|byte| u64::from(*byte == b'\n'))
+            .sum::<u64>();
         let length = block.len();
         reader.consume(length);
     }
@@ -80,7 +83,11 @@ mod tests {
     fn a_log_is_counted_and_emptied_under_its_writer() {
         let directory = scratch("files-test").unwrap();
         let path = directory.path().join("log");
-        let mut log = fs::OpenOptions::new().create(true).append(true).open(&path).unwrap();
+        let mut log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .unwrap();
         std::io::Write::write_all(&mut log, b"a\nb\nhalf").unwrap();
         assert_eq!(count_lines_and_empty(&path).unwrap(), 2);
         std::io::Write::write_all(&mut log, b"c\n").unwrap();

@@ -38,11 +38,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When a program is missing, does not start, or refuses the configuration.
-    pub async fn start(
-        configuration: &Path,
-        workers: usize,
-        progress: Progress,
-    ) -> Outcome<Self> {
+    pub async fn start(configuration: &Path, workers: usize, progress: Progress) -> Outcome<Self> {
         let directory = files::scratch("gateway")?;
         let here = directory.path();
         progress.say("starting the origin");
@@ -67,7 +63,13 @@ impl Gateway {
             cores: None,
         })
         .await?;
-        Ok(Self { node, control, origin, origin_address, directory })
+        Ok(Self {
+            node,
+            control,
+            origin,
+            origin_address,
+            directory,
+        })
     }
 
     /// Waits until the data plane answers `target` with `status` to a key just made.
@@ -90,11 +92,17 @@ impl Gateway {
 
 async fn start_origin(directory: &Path) -> Outcome<(Child, SocketAddr)> {
     let ports = directory.join("origin.port");
-    let program = Program::new("origin", binaries::sibling("origin")?)
-        .with(["--listen", "127.0.0.1:0", "--port-file", &ports.display().to_string()]);
+    let program = Program::new("origin", binaries::sibling("origin")?).with([
+        "--listen",
+        "127.0.0.1:0",
+        "--port-file",
+        &ports.display().to_string(),
+    ]);
     let mut child = Child::start(&program, &directory.join("origin.log"))?;
     let address = child
-        .until("its port", SERVED_WITHIN, async || files::read(&ports).ok()?.parse().ok())
+        .until("its port", SERVED_WITHIN, async || {
+            files::read(&ports).ok()?.parse().ok()
+        })
         .await?;
     Ok((child, address))
 }
@@ -116,6 +124,9 @@ mod tests {
     fn targets_are_replaced_and_nothing_else() {
         let written = "upstreams:\n  - name: a\n    targets: [\"127.0.0.1:9000\"]\n    x: 1\n";
         let expected = "upstreams:\n  - name: a\n    targets: [\"127.0.0.1:4321\"]\n    x: 1\n";
-        assert_eq!(with_targets(written, "127.0.0.1:4321".parse().unwrap()), expected);
+        assert_eq!(
+            with_targets(written, "127.0.0.1:4321".parse().unwrap()),
+            expected
+        );
     }
 }

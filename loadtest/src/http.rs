@@ -29,7 +29,10 @@ pub struct Answer {
 impl Answer {
     /// A header's text; empty when there is none.
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("")
     }
 
     /// The body as text.
@@ -55,7 +58,12 @@ pub struct Ask {
 impl Ask {
     /// A request for `target` (path and query).
     pub fn new(method: Method, target: impl Into<String>) -> Self {
-        Self { method, target: target.into(), headers: Vec::new(), body: Bytes::new() }
+        Self {
+            method,
+            target: target.into(),
+            headers: Vec::new(),
+            body: Bytes::new(),
+        }
     }
 
     /// A GET request for `target`.
@@ -100,10 +108,13 @@ impl Connection {
             target: to.to_string(),
             reason: error.to_string(),
         };
-        let stream = TcpStream::connect(to).await.map_err(|error| trouble(&error))?;
+        let stream = TcpStream::connect(to)
+            .await
+            .map_err(|error| trouble(&error))?;
         stream.set_nodelay(true).map_err(|error| trouble(&error))?;
-        let (sender, driver) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| trouble(&error))?;
+        let (sender, driver) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| trouble(&error))?;
         // Ends with its sender; its errors reach whoever waits for an answer.
         tokio::spawn(driver);
         Ok(Self { to, sender })
@@ -127,11 +138,23 @@ impl Connection {
             .header("host", self.to.to_string())
             .body(Full::new(ask.body))
             .map_err(|error| trouble(&error))?;
-        request.headers_mut().extend(ask.headers.into_iter().map(|(name, value)| (name, value)));
-        let response = self.sender.send_request(request).await.map_err(|error| trouble(&error))?;
+        request.headers_mut().extend(ask.headers);
+        let response = self
+            .sender
+            .send_request(request)
+            .await
+            .map_err(|error| trouble(&error))?;
         let (head, body) = response.into_parts();
-        let body = body.collect().await.map_err(|error| trouble(&error))?.to_bytes();
-        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+        let body = body
+            .collect()
+            .await
+            .map_err(|error| trouble(&error))?
+            .to_bytes();
+        Ok(Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body,
+        })
     }
 
     /// Sends a GET request with an API key, as most callers do.

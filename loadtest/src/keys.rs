@@ -27,11 +27,7 @@ pub fn mint(count: usize) -> Outcome<Vec<String>> {
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write(
-    path: &Path,
-    keys: &[String],
-    line: impl Fn(usize, &str) -> String,
-) -> Outcome<()> {
+pub fn write(path: &Path, keys: &[String], line: impl Fn(usize, &str) -> String) -> Outcome<()> {
     let file = std::fs::File::create(path).map_err(Trouble::file("create", path))?;
     let mut out = std::io::BufWriter::new(file);
     for (index, key) in keys.iter().enumerate() {

@@ -24,7 +24,9 @@ impl Memory {
     /// # Errors
     /// When the process is gone or is not ours.
     pub fn of(pid: u32) -> Outcome<Self> {
-        Ok(Self::parse(&files::read(format!("/proc/{pid}/smaps").as_ref())?))
+        Ok(Self::parse(&files::read(
+            format!("/proc/{pid}/smaps").as_ref(),
+        )?))
     }
 
     /// All of it: resident, plus the part of memory files that is not.

@@ -79,8 +79,15 @@ impl Node {
                 (answer.status == 200).then_some(())
             })
             .await?;
-        let address = *listen.first().ok_or_else(|| child.trouble("listens nowhere"))?;
-        Ok(Self { child, address, admin, log })
+        let address = *listen
+            .first()
+            .ok_or_else(|| child.trouble("listens nowhere"))?;
+        Ok(Self {
+            child,
+            address,
+            admin,
+            log,
+        })
     }
 
     /// What `/status` says.
@@ -140,6 +147,9 @@ mod tests {
         let checked = keyway::settings::Settings::parse(&text, Path::new("/base"))
             .unwrap_or_else(|error| panic!("{error}\n{text}"));
         assert_eq!(checked.workers, 2);
-        assert_eq!(checked.snapshot.directory, Path::new("/base/with \"quotes\"/snapshots"));
+        assert_eq!(
+            checked.snapshot.directory,
+            Path::new("/base/with \"quotes\"/snapshots")
+        );
     }
 }

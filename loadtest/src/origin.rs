@@ -97,8 +97,10 @@ async fn echo(method: Method, uri: Uri, headers: HeaderMap) -> Response {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
         shown.entry(name.as_str()).or_default().push(value);
     }
-    let shown: BTreeMap<&str, String> =
-        shown.into_iter().map(|(name, values)| (name, values.join(", "))).collect();
+    let shown: BTreeMap<&str, String> = shown
+        .into_iter()
+        .map(|(name, values)| (name, values.join(", ")))
+        .collect();
     Json(json!({
         "method": method.as_str(),
         "path": uri.path(),
@@ -143,6 +145,9 @@ mod tests {
         assert_eq!(streamed.header("transfer-encoding"), "chunked");
         let upload = Ask::new(hyper::Method::POST, "/sink").json(&json!({"a": 1}));
         assert_eq!(origin.send(upload).await.unwrap().json()["bytes"], 7);
-        assert_eq!(origin.get("/slow?ms=1", None).await.unwrap().json()["waited_ms"], 1);
+        assert_eq!(
+            origin.get("/slow?ms=1", None).await.unwrap().json()["waited_ms"],
+            1
+        );
     }
 }

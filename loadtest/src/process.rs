@@ -75,7 +75,12 @@ impl Program {
 
     /// The command that starts it: pinned, and bound to our life.
     pub fn command(&self) -> Command {
-        let mut words = vec!["setpriv".into(), "--pdeathsig".into(), "TERM".into(), "--".into()];
+        let mut words = vec![
+            "setpriv".into(),
+            "--pdeathsig".into(),
+            "TERM".into(),
+            "--".into(),
+        ];
         if let Some(cores) = &self.cores {
             words.extend(["taskset".into(), "-c".into(), cores.into()]);
         }
@@ -114,7 +119,11 @@ impl Child {
             .stderr(errors)
             .spawn()
             .map_err(Trouble::io(format!("start {}", program.name)))?;
-        Ok(Self { name: program.name.clone(), process, log: log.to_owned() })
+        Ok(Self {
+            name: program.name.clone(),
+            process,
+            log: log.to_owned(),
+        })
     }
 
     /// Its process id.
@@ -135,7 +144,9 @@ impl Child {
     /// Its end, if it came.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         // An error means that the process is no longer ours to wait for: it has ended.
-        self.process.try_wait().unwrap_or(Some(ExitStatus::default()))
+        self.process
+            .try_wait()
+            .unwrap_or(Some(ExitStatus::default()))
     }
 
     /// Waits until `ready` answers something; gives up when the process ends or time runs out.
@@ -198,10 +209,17 @@ impl Child {
     /// An error about this process, with the end of its log.
     pub fn trouble(&self, what: impl Into<String>) -> Trouble {
         let log = files::tail(&self.log, 15);
-        Trouble::Process { name: self.name.clone(), what: what.into(), log }
+        Trouble::Process {
+            name: self.name.clone(),
+            what: what.into(),
+            log,
+        }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "drop cannot await; nothing else runs by then")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "drop cannot await; nothing else runs by then"
+    )]
     fn ends_within(&mut self, patience: Duration) -> bool {
         let start = Instant::now();
         while self.ended().is_none() {
@@ -239,9 +257,15 @@ impl Cores {
         match usable.as_slice() {
             [proxy, load @ ..] if !load.is_empty() => {
                 let load: Vec<String> = load.iter().map(ToString::to_string).collect();
-                Ok(Self { proxy: proxy.to_string(), load: load.join(",") })
+                Ok(Self {
+                    proxy: proxy.to_string(),
+                    load: load.join(","),
+                })
             }
-            _ => Err(Trouble::Cores { needed: 2, usable: usable.len() }),
+            _ => Err(Trouble::Cores {
+                needed: 2,
+                usable: usable.len(),
+            }),
         }
     }
 }
@@ -253,7 +277,9 @@ impl Cores {
 pub fn usable_cores() -> Outcome<Vec<usize>> {
     let set = sched_getaffinity(Pid::from_raw(0))
         .map_err(|error| Trouble::io("ask for the usable cores")(error.into()))?;
-    Ok((0..CpuSet::count()).filter(|core| set.is_set(*core).unwrap_or(false)).collect())
+    Ok((0..CpuSet::count())
+        .filter(|core| set.is_set(*core).unwrap_or(false))
+        .collect())
 }
 
 #[cfg(test)]
@@ -290,7 +316,9 @@ mod tests {
         let directory = files::scratch("process-test").unwrap();
         let program = Program::new("speaker", "/bin/sh").with(["-c", "echo my last words; exit 3"]);
         let mut child = Child::start(&program, &directory.path().join("log")).unwrap();
-        let waited = child.until("talk", Duration::from_secs(60), async || None::<()>).await;
+        let waited = child
+            .until("talk", Duration::from_secs(60), async || None::<()>)
+            .await;
         let told = waited.unwrap_err().to_string();
         assert!(told.contains("speaker ended early"), "{told}");
         assert!(told.contains("my last words"), "{told}");

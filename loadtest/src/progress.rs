@@ -12,11 +12,17 @@ pub struct Progress {
 impl Progress {
     /// Starts counting seconds.
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+        }
     }
 
     /// Prints one line.
     pub fn say(&self, line: impl AsRef<str>) {
-        eprintln!("[{:>6.1} s] {}", self.start.elapsed().as_secs_f64(), line.as_ref());
+        eprintln!(
+            "[{:>6.1} s] {}",
+            self.start.elapsed().as_secs_f64(),
+            line.as_ref()
+        );
     }
 }

@@ -52,5 +52,8 @@ pub fn publish(
     fixture
         .publish(&snapshots, 1)
         .map_err(|error| failed("publish the keys", &error))?;
-    Ok(Published { snapshots, pepper: pepper_file })
+    Ok(Published {
+        snapshots,
+        pepper: pepper_file,
+    })
 }

@@ -51,9 +51,18 @@ impl Tool {
     /// The first line it prints about its version.
     pub fn version(self) -> String {
         let flag = if self == Self::Wrk { "--version" } else { "-v" };
-        let said = self.path().and_then(|path| Command::new(path).arg(flag).output().ok());
-        let said = said.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
-        String::from_utf8_lossy(&said).lines().next().unwrap_or("unknown").trim().to_owned()
+        let said = self
+            .path()
+            .and_then(|path| Command::new(path).arg(flag).output().ok());
+        let said = said
+            .map(|output| [output.stdout, output.stderr].concat())
+            .unwrap_or_default();
+        String::from_utf8_lossy(&said)
+            .lines()
+            .next()
+            .unwrap_or("unknown")
+            .trim()
+            .to_owned()
     }
 }
 
@@ -62,7 +71,11 @@ impl Tool {
 /// # Errors
 /// [`Trouble::Missing`] with the command that installs them.
 pub fn need(tools: &[Tool]) -> Outcome<()> {
-    let missing: Vec<Tool> = tools.iter().copied().filter(|tool| tool.path().is_none()).collect();
+    let missing: Vec<Tool> = tools
+        .iter()
+        .copied()
+        .filter(|tool| tool.path().is_none())
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -71,6 +84,9 @@ pub fn need(tools: &[Tool]) -> Outcome<()> {
     packages.dedup();
     Err(Trouble::Missing {
         missing: missing.iter().map(|tool| tool.name()).collect(),
-        install: format!("apt-get update && apt-get install --yes {}", packages.join(" ")),
+        install: format!(
+            "apt-get update && apt-get install --yes {}",
+            packages.join(" ")
+        ),
     })
 }

@@ -79,6 +79,9 @@ impl Trouble {
 
     /// Something is not what it should be.
     pub fn wrong(name: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::Wrong { name: name.into(), what: what.into() }
+        Self::Wrong {
+            name: name.into(),
+            what: what.into(),
+        }
     }
 }

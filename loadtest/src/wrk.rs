@@ -88,8 +88,13 @@ impl Measured {
 pub fn program(load: &Load, directory: &Path) -> Outcome<Program> {
     let script = directory.join("many_keys.lua");
     files::write(&script, SCRIPT)?;
-    let path = Tool::Wrk.path().ok_or_else(|| Trouble::wrong("wrk", "is not installed"))?;
-    let threads = load.cores.as_ref().map_or(1, |cores| cores.split(',').count());
+    let path = Tool::Wrk
+        .path()
+        .ok_or_else(|| Trouble::wrong("wrk", "is not installed"))?;
+    let threads = load
+        .cores
+        .as_ref()
+        .map_or(1, |cores| cores.split(',').count());
     let mut program = Program::new("wrk", path).with([
         "--connections".to_owned(),
         load.connections.max(threads).to_string(),

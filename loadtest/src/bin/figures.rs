@@ -34,8 +34,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Outcome<bool> {
-    let measured =
-        figures::measure(arguments.suite, arguments.quick, Progress::start()).await?;
+    let measured = figures::measure(arguments.suite, arguments.quick, Progress::start()).await?;
     if arguments.json {
         for figure in &measured {
             let line = serde_json::to_string(figure)

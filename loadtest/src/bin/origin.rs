@@ -35,7 +35,9 @@ async fn serve(arguments: Arguments) -> Outcome<()> {
     let listener = tokio::net::TcpListener::bind(arguments.listen)
         .await
         .map_err(Trouble::io(format!("listen on {}", arguments.listen)))?;
-    let address = listener.local_addr().map_err(Trouble::io("ask for our own address"))?;
+    let address = listener
+        .local_addr()
+        .map_err(Trouble::io("ask for our own address"))?;
     println!("origin on http://{address}");
     if let Some(path) = &arguments.port_file {
         files::write(path, address.to_string())?;

@@ -18,7 +18,9 @@ const _: () = assert!(BODY.len() < 16_384, "an answer fits one of its buffers");
 pub async fn start(setting: Setting<'_>) -> Outcome<Contestant> {
     let address = free_port()?;
     let map = setting.directory.join("keys.map");
-    keys::write(&map, setting.keys, |index, key| format!("{key} key-{index}"))?;
+    keys::write(&map, setting.keys, |index, key| {
+        format!("{key} key-{index}")
+    })?;
     let configuration = format!(
         r#"global
     nbthread 1
@@ -67,12 +69,19 @@ backend origin
     );
     let file = setting.directory.join("haproxy.cfg");
     files::write(&file, configuration)?;
-    let path = Tool::Haproxy.path().ok_or_else(|| Trouble::wrong("haproxy", "is not installed"))?;
+    let path = Tool::Haproxy
+        .path()
+        .ok_or_else(|| Trouble::wrong("haproxy", "is not installed"))?;
     let program = Program::new("haproxy", path)
         .with(["-db", "-f", &file.display().to_string()])
         .on(setting.cores);
     let log = setting.directory.join("access.log");
     let mut child = Child::start(&program, &log)?;
     answers(&mut child, address, "/orders/1k", 401).await?;
-    Ok(Contestant { rival: Rival::Haproxy, child, address, log })
+    Ok(Contestant {
+        rival: Rival::Haproxy,
+        child,
+        address,
+        log,
+    })
 }

@@ -25,7 +25,17 @@ pub async fn start(setting: Setting<'_>, binary: Option<&Path>) -> Outcome<Conte
         socket: None,
         cores: Some(setting.cores.to_owned()),
     };
-    let Node { mut child, address, log, .. } = Node::start(&node).await?;
+    let Node {
+        mut child,
+        address,
+        log,
+        ..
+    } = Node::start(&node).await?;
     answers(&mut child, address, "/orders/1k", 401).await?;
-    Ok(Contestant { rival: Rival::Keyway, child, address, log })
+    Ok(Contestant {
+        rival: Rival::Keyway,
+        child,
+        address,
+        log,
+    })
 }

@@ -51,11 +51,23 @@ pub async fn origin(directory: &Path, cores: &str) -> Outcome<(Child, SocketAddr
 pub async fn start(setting: Setting<'_>) -> Outcome<Contestant> {
     let address = free_port()?;
     let map = setting.directory.join("keys.map");
-    keys::write(&map, setting.keys, |index, key| format!("{key} key-{index};"))?;
+    keys::write(&map, setting.keys, |index, key| {
+        format!("{key} key-{index};")
+    })?;
     let log = setting.directory.join("access.log");
-    let mut child = run("nginx", setting.directory, &http(&setting, address, &map, &log), setting.cores)?;
+    let mut child = run(
+        "nginx",
+        setting.directory,
+        &http(&setting, address, &map, &log),
+        setting.cores,
+    )?;
     answers(&mut child, address, "/orders/1k", 401).await?;
-    Ok(Contestant { rival: Rival::Nginx, child, address, log })
+    Ok(Contestant {
+        rival: Rival::Nginx,
+        child,
+        address,
+        log,
+    })
 }
 
 fn http(setting: &Setting<'_>, address: SocketAddr, map: &Path, log: &Path) -> String {
@@ -137,9 +149,18 @@ http {{
     );
     let file = directory.join("nginx.conf");
     files::write(&file, configuration)?;
-    let path = Tool::Nginx.path().ok_or_else(|| Trouble::wrong("nginx", "is not installed"))?;
+    let path = Tool::Nginx
+        .path()
+        .ok_or_else(|| Trouble::wrong("nginx", "is not installed"))?;
     let program = Program::new(name, path)
-        .with(["-p", &here.to_string(), "-c", &file.display().to_string(), "-e", "stderr"])
+        .with([
+            "-p",
+            &here.to_string(),
+            "-c",
+            &file.display().to_string(),
+            "-e",
+            "stderr",
+        ])
         .on(cores);
     Child::start(&program, &directory.join("output.log"))
 }

@@ -63,18 +63,25 @@ pub struct Row {
 impl Report {
     /// Sums up rounds.
     pub fn of(options: &Options, rounds: &[Round]) -> Self {
-        let pairs = options.jobs.iter().flat_map(|job| options.only.iter().map(|of| (*job, *of)));
+        let pairs = options
+            .jobs
+            .iter()
+            .flat_map(|job| options.only.iter().map(|of| (*job, *of)));
         Self {
             machine: Machine::this(&options.only),
             size: options.size.clone(),
             limit_per_s: LIMIT_PER_S,
-            rows: pairs.map(|(job, proxy)| Row::of(job, proxy, rounds)).collect(),
+            rows: pairs
+                .map(|(job, proxy)| Row::of(job, proxy, rounds))
+                .collect(),
         }
     }
 
     /// The row of `proxy` on `job`.
     pub fn row(&self, job: Job, proxy: Rival) -> Option<&Row> {
-        self.rows.iter().find(|row| row.job == job && row.proxy == proxy)
+        self.rows
+            .iter()
+            .find(|row| row.job == job && row.proxy == proxy)
     }
 
     /// The report as text for a person.
@@ -91,7 +98,14 @@ impl Report {
             self.size.seconds,
         );
         let columns = [
-            "job", "proxy", "requests/s", "p50 ms", "p99 ms", "CPU µs/request", "core", "CPU ×nginx",
+            "job",
+            "proxy",
+            "requests/s",
+            "p50 ms",
+            "p99 ms",
+            "CPU µs/request",
+            "core",
+            "CPU ×nginx",
             "requests ×nginx",
         ];
         let mut last_job = None;
@@ -106,7 +120,17 @@ impl Report {
 }
 
 fn line(text: &mut String, cells: &[String; 9]) {
-    let [job, proxy, requests, p50, p99, cpu, core, cpu_ratio, requests_ratio] = cells;
+    let [
+        job,
+        proxy,
+        requests,
+        p50,
+        p99,
+        cpu,
+        core,
+        cpu_ratio,
+        requests_ratio,
+    ] = cells;
     writeln!(
         text,
         "{job:<9}{proxy:<9}{requests:>11}{p50:>9}{p99:>9}{cpu:>16}{core:>7}{cpu_ratio:>12}{requests_ratio:>17}"
@@ -116,8 +140,10 @@ fn line(text: &mut String, cells: &[String; 9]) {
 
 impl Row {
     fn of(job: Job, proxy: Rival, rounds: &[Round]) -> Self {
-        let own: Vec<&Round> =
-            rounds.iter().filter(|round| round.job == job && round.rival == proxy).collect();
+        let own: Vec<&Round> = rounds
+            .iter()
+            .filter(|round| round.job == job && round.rival == proxy)
+            .collect();
         let by_round = |value: fn(&Round) -> f64| -> Vec<f64> {
             own.iter().map(|round| value(round)).collect()
         };
@@ -171,16 +197,38 @@ impl Machine {
         let processor = file("/proc/cpuinfo")
             .lines()
             .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
-            .map_or("processor unknown".into(), |(_, model)| model.trim().to_owned());
+            .map_or("processor unknown".into(), |(_, model)| {
+                model.trim().to_owned()
+            });
         let mut programs = vec![format!("keyway {}", env!("CARGO_PKG_VERSION"))];
-        programs.push(Tool::Nginx.version().replace("nginx version: nginx/", "nginx "));
+        programs.push(
+            Tool::Nginx
+                .version()
+                .replace("nginx version: nginx/", "nginx "),
+        );
         if rivals.contains(&Rival::Haproxy) {
             let said = Tool::Haproxy.version();
-            let version = said.split_whitespace().nth(2).unwrap_or("unknown").to_owned();
+            let version = said
+                .split_whitespace()
+                .nth(2)
+                .unwrap_or("unknown")
+                .to_owned();
             programs.push(format!("haproxy {version}"));
         }
-        programs.push(Tool::Wrk.version().split('[').next().unwrap_or("wrk").trim().to_owned());
-        Self { processor, kernel: file("/proc/sys/kernel/osrelease").trim().to_owned(), programs }
+        programs.push(
+            Tool::Wrk
+                .version()
+                .split('[')
+                .next()
+                .unwrap_or("wrk")
+                .trim()
+                .to_owned(),
+        );
+        Self {
+            processor,
+            kernel: file("/proc/sys/kernel/osrelease").trim().to_owned(),
+            programs,
+        }
     }
 }
 
@@ -190,9 +238,18 @@ mod tests {
     use crate::wrk::Measured;
 
     fn round(round: usize, rival: Rival, cpu_us: u64) -> Round {
-        let measured =
-            Measured { requests: 1_000, elapsed_us: 1_000_000, ..Measured::default() };
-        Round { round, rival, job: Job::Proxied, measured, cpu_ns: cpu_us * 1_000_000 }
+        let measured = Measured {
+            requests: 1_000,
+            elapsed_us: 1_000_000,
+            ..Measured::default()
+        };
+        Round {
+            round,
+            rival,
+            job: Job::Proxied,
+            measured,
+            cpu_ns: cpu_us * 1_000_000,
+        }
     }
 
     #[test]
@@ -209,6 +266,9 @@ mod tests {
         let row = Row::of(Job::Proxied, Rival::Keyway, &rounds);
         assert!((row.cpu_ratio.unwrap() - 0.75).abs() < 1e-9, "{row:?}");
         assert!((row.cpu_us - 30.0).abs() < 1e-9, "{row:?}");
-        assert_eq!(Row::of(Job::Refused, Rival::Keyway, &rounds).cpu_ratio, None);
+        assert_eq!(
+            Row::of(Job::Refused, Rival::Keyway, &rounds).cpu_ratio,
+            None
+        );
     }
 }

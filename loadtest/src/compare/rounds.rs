@@ -50,7 +50,9 @@ pub async fn play(stage: &mut Stage, options: &Options, progress: Progress) -> O
             let index = (round + turn) % stage.contestants.len();
             for job in &options.jobs {
                 let played = measure(stage, index, *job, round, options).await?;
-                let Round { rival, measured, .. } = played.last;
+                let Round {
+                    rival, measured, ..
+                } = played.last;
                 logs[index].answers += played.answers;
                 logs[index].lines += files::count_lines_and_empty(&stage.contestants[index].log)?;
                 progress.say(format!(
@@ -107,16 +109,27 @@ async fn measure(
     let directory = stage.directory.path();
     let mut answers = 0;
     if options.size.warm_up_seconds > 0 {
-        let warm_up = Load { seconds: options.size.warm_up_seconds, ..load.clone() };
+        let warm_up = Load {
+            seconds: options.size.warm_up_seconds,
+            ..load.clone()
+        };
         answers += wrk::run(&warm_up, directory).await?.requests;
     }
     let before = CpuTime::of(contestant.child.pid())?;
     let measured = wrk::run(&load, directory).await?;
     let cpu_ns = CpuTime::of(contestant.child.pid())?.since(&before);
     if let Some(status) = contestant.child.ended() {
-        return Err(contestant.child.trouble(format!("ended under load ({status})")));
+        return Err(contestant
+            .child
+            .trouble(format!("ended under load ({status})")));
     }
-    let last = Round { round, rival: contestant.rival, job, measured, cpu_ns };
+    let last = Round {
+        round,
+        rival: contestant.rival,
+        job,
+        measured,
+        cpu_ns,
+    };
     check(&last)?;
     answers += measured.requests;
     Ok(Played { answers, last })
@@ -124,7 +137,9 @@ async fn measure(
 
 /// Only a run in which every answer was the right one is a measurement.
 fn check(round: &Round) -> Outcome<()> {
-    let Measured { requests, errors, .. } = round.measured;
+    let Measured {
+        requests, errors, ..
+    } = round.measured;
     let refused = match round.job {
         Job::Proxied => 0,
         Job::Refused => requests,
@@ -132,7 +147,10 @@ fn check(round: &Round) -> Outcome<()> {
     if requests == 0 || round.measured.broken() > 0 || errors.status != refused {
         return Err(Trouble::wrong(
             round.rival.name(),
-            format!("{} run with {requests} answers is no measurement: {errors:?}", round.job.name()),
+            format!(
+                "{} run with {requests} answers is no measurement: {errors:?}",
+                round.job.name()
+            ),
         ));
     }
     Ok(())
@@ -170,7 +188,11 @@ mod tests {
             measured: Measured {
                 requests,
                 elapsed_us: 1_000_000,
-                errors: Errors { status, read, ..Errors::default() },
+                errors: Errors {
+                    status,
+                    read,
+                    ..Errors::default()
+                },
                 ..Measured::default()
             },
             cpu_ns: 500_000_000,

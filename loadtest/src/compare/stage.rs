@@ -85,15 +85,25 @@ impl Stage {
         }
         tools::need(&needed)?;
         let cores = Cores::split()?;
-        progress.say(format!("proxy on core {}, load and origin on {}", cores.proxy, cores.load));
+        progress.say(format!(
+            "proxy on core {}, load and origin on {}",
+            cores.proxy, cores.load
+        ));
         let directory = files::scratch("compare")?;
-        progress.say(format!("{} keys, and as many that nobody knows", options.size.keys));
+        progress.say(format!(
+            "{} keys, and as many that nobody knows",
+            options.size.keys
+        ));
         let keys = Keys::write(directory.path(), options.size.keys)?;
         progress.say("starting the origin (nginx)");
         let (origin, origin_address) = nginx::origin(directory.path(), &cores.load).await?;
         let mut contestants = Vec::new();
         for rival in &options.only {
-            progress.say(format!("starting {} with {} keys", rival.name(), keys.good.len()));
+            progress.say(format!(
+                "starting {} with {} keys",
+                rival.name(),
+                keys.good.len()
+            ));
             let own = directory.path().join(rival.name());
             std::fs::create_dir(&own).map_err(Trouble::file("create", &own))?;
             let setting = Setting {
@@ -109,7 +119,13 @@ impl Stage {
                 Rival::Keyway => keyway::start(setting, options.keyway.as_deref()).await?,
             });
         }
-        Ok(Self { contestants, origin, keys, cores, directory })
+        Ok(Self {
+            contestants,
+            origin,
+            keys,
+            cores,
+            directory,
+        })
     }
 }
 

@@ -3,9 +3,9 @@
 //! A proxy that answers from an error path, forgets its limit or passes the key on would be fast
 //! for the wrong reason.
 
+use super::LIMIT_PER_S;
 use super::nginx::BODY;
 use super::stage::{Contestant, Keys};
-use super::LIMIT_PER_S;
 use crate::http::Connection;
 use crate::trouble::{Outcome, Trouble};
 
@@ -21,7 +21,10 @@ pub async fn verify(contestant: &Contestant, keys: &Keys) -> Outcome<()> {
     let good = proxy.get("/orders/1k", key).await?;
     expect(name, "a good key", 200, good.status)?;
     if good.body[..] != BODY {
-        return Err(Trouble::wrong(name, format!("not the origin's body: {}", good.text())));
+        return Err(Trouble::wrong(
+            name,
+            format!("not the origin's body: {}", good.text()),
+        ));
     }
     for (what, key) in [
         ("an unknown key", keys.unknown.first().map(String::as_str)),
@@ -32,7 +35,10 @@ pub async fn verify(contestant: &Contestant, keys: &Keys) -> Outcome<()> {
         if !refused.header("www-authenticate").starts_with("Bearer")
             || refused.header("content-type") != "application/problem+json"
         {
-            return Err(Trouble::wrong(name, format!("{what}: 401 without a challenge or problem")));
+            return Err(Trouble::wrong(
+                name,
+                format!("{what}: 401 without a challenge or problem"),
+            ));
         }
     }
     let seen = proxy.get("/orders/echo", key).await?.text();
@@ -69,7 +75,10 @@ fn expect(name: &str, what: &str, expected: u16, seen: u16) -> Outcome<()> {
     if expected == seen {
         return Ok(());
     }
-    Err(Trouble::wrong(name, format!("{what}: expected {expected}, saw {seen}")))
+    Err(Trouble::wrong(
+        name,
+        format!("{what}: expected {expected}, saw {seen}"),
+    ))
 }
 
 #[cfg(test)]
@@ -79,9 +88,12 @@ mod tests {
     #[test]
     fn a_key_that_reaches_the_origin_is_caught() {
         assert!(passes_on("proxy", "key-7||a1b2|127.0.0.1").is_ok());
-        for seen in
-            ["key-7|kw_live_x|a1b2|127.0.0.1", "||a1b2|127.0.0.1", "key-7|||127.0.0.1", "key-7||a1|"]
-        {
+        for seen in [
+            "key-7|kw_live_x|a1b2|127.0.0.1",
+            "||a1b2|127.0.0.1",
+            "key-7|||127.0.0.1",
+            "key-7||a1|",
+        ] {
             assert!(passes_on("proxy", seen).is_err(), "{seen}");
         }
     }

@@ -37,16 +37,38 @@ pub async fn check(gateway: &mut Gateway, keys: &Keys) -> Outcome<Vec<Row>> {
     let partner = Some(keys.partner.secret.as_str());
     let free = Some(keys.free.secret.as_str());
 
-    rows.push(through_the_origin("good key", &client.get("/orders/42", partner).await?));
+    rows.push(through_the_origin(
+        "good key",
+        &client.get("/orders/42", partner).await?,
+    ));
     let wrong = mint(1)?.concat();
     for (what, target, key, expected) in [
         ("no key", "/orders/42", None, "401 key-missing"),
-        ("wrong key", "/orders/42", Some(wrong.as_str()), "401 key-refused"),
-        ("path not in the plan", "/reports/2026-01", free, "403 not-entitled"),
-        ("unknown path", "/nothing/here", partner, "404 route-unknown"),
+        (
+            "wrong key",
+            "/orders/42",
+            Some(wrong.as_str()),
+            "401 key-refused",
+        ),
+        (
+            "path not in the plan",
+            "/reports/2026-01",
+            free,
+            "403 not-entitled",
+        ),
+        (
+            "unknown path",
+            "/nothing/here",
+            partner,
+            "404 route-unknown",
+        ),
     ] {
         let answer = client.get(target, key).await?;
-        rows.push(Row { what, expected: expected.into(), seen: refusal(&answer) });
+        rows.push(Row {
+            what,
+            expected: expected.into(),
+            seen: refusal(&answer),
+        });
     }
     rows.push(over_the_limit(&mut client, free).await?);
     rows.push(revoked(gateway, keys, &mut client).await?);
@@ -79,7 +101,10 @@ fn origin_saw(answer: &Answer) -> String {
     } else {
         "THE KEY"
     };
-    let (tenant, app) = (text(&headers["keyway-tenant"]), text(&headers["keyway-app"]));
+    let (tenant, app) = (
+        text(&headers["keyway-tenant"]),
+        text(&headers["keyway-app"]),
+    );
     format!("{} from {tenant}/{app} and {key}", text(&echo["path"]))
 }
 
@@ -98,7 +123,10 @@ async fn over_the_limit(client: &mut Connection, free: Option<&str>) -> Outcome<
     };
     Ok(Row {
         what: "over the limit",
-        expected: format!("{}429, Retry-After within the minute", "200 ".repeat(FREE_PER_MINUTE)),
+        expected: format!(
+            "{}429, Retry-After within the minute",
+            "200 ".repeat(FREE_PER_MINUTE)
+        ),
         seen: format!("{}, {told}", statuses.join(" ")),
     })
 }
@@ -112,7 +140,11 @@ async fn revoked(gateway: &Gateway, keys: &Keys, client: &mut Connection) -> Out
     Ok(Row {
         what: "revoked key",
         expected: "200 before, 401 key-refused once the receipt is there".into(),
-        seen: format!("{} before, {} once the receipt is there", before.status, refusal(&answer)),
+        seen: format!(
+            "{} before, {} once the receipt is there",
+            before.status,
+            refusal(&answer)
+        ),
     })
 }
 
@@ -121,7 +153,10 @@ async fn without_control(gateway: &mut Gateway, key: Option<&str>) -> Outcome<Ro
     gateway.control.child.stop();
     // Over a fresh connection, so that accepting is shown to work as well.
     let mut client = Connection::open(gateway.node.address).await?;
-    Ok(through_the_origin("control stopped", &client.get("/orders/42", key).await?))
+    Ok(through_the_origin(
+        "control stopped",
+        &client.get("/orders/42", key).await?,
+    ))
 }
 
 /// The rows as text for a person.

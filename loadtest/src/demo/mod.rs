@@ -37,7 +37,9 @@ pub async fn start(configuration: PathBuf, progress: Progress) -> Outcome<(Gatew
         free: gateway.control.make_key("acme", "prototype").await?,
     };
     // The last one made; asked for what it may not have, so that it spends nothing.
-    gateway.until_known(&keys.free, "/reports/2026-01", 403).await?;
+    gateway
+        .until_known(&keys.free, "/reports/2026-01", 403)
+        .await?;
     Ok((gateway, keys))
 }
 

@@ -40,12 +40,24 @@ impl Figure {
     pub fn at_most(name: &'static str, value: f64, unit: &'static str, bound: f64) -> Self {
         let value = rounded(value);
         // NaN is no measurement and meets no bound.
-        Self { name, value, unit, bound: Some(bound), ok: value <= bound }
+        Self {
+            name,
+            value,
+            unit,
+            bound: Some(bound),
+            ok: value <= bound,
+        }
     }
 
     /// A number that stands beside one with a bound.
     pub fn told(name: &'static str, value: f64, unit: &'static str) -> Self {
-        Self { name, value: rounded(value), unit, bound: None, ok: true }
+        Self {
+            name,
+            value: rounded(value),
+            unit,
+            bound: None,
+            ok: true,
+        }
     }
 }
 
@@ -66,7 +78,10 @@ pub async fn measure(suite: Suite, quick: bool, progress: Progress) -> Outcome<V
 
 /// The figures as text for a person.
 pub fn table(figures: &[Figure]) -> String {
-    let mut text = format!("{:<44}{:>12}{:>12}  {:<8}\n", "figure", "value", "bound", "unit");
+    let mut text = format!(
+        "{:<44}{:>12}{:>12}  {:<8}\n",
+        "figure", "value", "bound", "unit"
+    );
     for figure in figures {
         let bound = figure.bound.map_or("-".into(), |bound| format!("{bound}"));
         let verdict = if figure.ok { "" } else { "MISSED" };

@@ -94,7 +94,9 @@ pub async fn under_load(count: usize, progress: Progress) -> Outcome<Times> {
     for _ in 0..count {
         doomed.push(api.make_key("acme", "mobile").await?);
     }
-    let last = doomed.last().ok_or_else(|| Trouble::wrong("revocations", "none asked for"))?;
+    let last = doomed
+        .last()
+        .ok_or_else(|| Trouble::wrong("revocations", "none asked for"))?;
     gateway.until_known(last, "/1k", 200).await?;
 
     let key_file = directory.path().join("keys");
@@ -182,7 +184,14 @@ fn start_load(gateway: &Gateway, keys: &Path) -> Outcome<Child> {
         seconds: LOAD_SECONDS,
         seed: 1,
         // One thread of load; where it runs is the scheduler's choice.
-        cores: Some(Cores::split()?.load.split(',').next().unwrap_or("0").to_owned()),
+        cores: Some(
+            Cores::split()?
+                .load
+                .split(',')
+                .next()
+                .unwrap_or("0")
+                .to_owned(),
+        ),
     };
     Child::start(&wrk::program(&load, here)?, &here.join("wrk.log"))
 }
@@ -193,7 +202,9 @@ async fn end_load(load: &mut Child) -> Outcome<f64> {
     load.signal(Signal::SIGINT);
     let log = load.log().to_owned();
     let measured = load
-        .until("its sum", SUM_WITHIN, async || wrk::parse(&files::read(&log).ok()?))
+        .until("its sum", SUM_WITHIN, async || {
+            wrk::parse(&files::read(&log).ok()?)
+        })
         .await?;
     if measured.broken() > 0 || measured.errors.status > 0 {
         return Err(load.trouble(format!("met failures: {:?}", measured.errors)));
