@@ -1,1 +1,25 @@
-//! The control process: owns the keys, publishes snapshots.
+//! The control process: owns the keys, and everything that people see of them.
+//!
+//! A change walks through the modules in this order:
+//!
+//! | step | module | what it does |
+//! |---|---|---|
+//! | ask | [`admin`] | the REST API; [`cli`] and [`apply`] are its clients |
+//! | mean | [`domain`] | turns words into values that cannot hold nonsense |
+//! | keep | [`store`] | one transaction: the change, its audit row, its generation number |
+//! | publish | [`publish`] | rows → snapshot, reasons not to, receipts |
+//! | tell | [`link`] | announces over the Unix socket, hears who serves what |
+//! | count | [`ingest`] | usage in, exactly once |
+//!
+//! Dependencies point one way: this crate knows the data plane's library (file format, link
+//! protocol, key form), never the reverse.
+
+pub mod admin;
+pub mod apply;
+pub mod cli;
+pub mod domain;
+pub mod ingest;
+pub mod link;
+pub mod publish;
+pub mod state;
+pub mod store;

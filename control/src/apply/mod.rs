@@ -1,0 +1,1 @@
+//! Declarative configuration: `gateway.yaml` against what the store holds.

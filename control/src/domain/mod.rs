@@ -1,0 +1,40 @@
+//! What control owns, as types that cannot hold nonsense: each is made by parsing, never checked
+//! afterwards.
+//!
+//! In: words from people and files. Out: values that [`store`](crate::store) keeps and
+//! [`publish`](crate::publish) turns into a snapshot. Names are what people write, numbers are
+//! what the data plane knows; a number is given once by the store and never reused.
+//! Absent on purpose: SQL, clocks, HTTP.
+
+mod api;
+mod app;
+mod attributes;
+mod audit;
+mod invalid;
+mod issue;
+mod key;
+mod name;
+mod number;
+mod plan;
+mod subscription;
+mod tenant;
+mod upstream;
+
+pub use api::{Api, ApiSpec, CredentialPlaces, RawApi, RawCredential, RawRoute, Route};
+pub use app::{App, AppSpec};
+pub use attributes::{Attributes, Scalar};
+pub use audit::{Actor, AuditEntry, Subject};
+pub use invalid::Invalid;
+pub use issue::{Credential, Issued, Keysmith, KeysmithError, Secret};
+pub use key::{
+    Environment, FinalState, Key, KeyId, KeyOrigin, KeyState, NewKey, UnknownWord, Validity,
+};
+pub use name::Name;
+pub use number::{
+    ApiNumber, AppNumber, KeyNumber, LimitNumber, PlanNumber, SubscriptionNumber, TenantNumber,
+    TokenNumber, UpstreamNumber,
+};
+pub use plan::{Limit, LimitSpec, Period, Plan, PlanSpec, RawLimit, RawPlan};
+pub use subscription::{NewSubscription, Subscription, SubscriptionState, TransitionRefused};
+pub use tenant::{Tenant, TenantSpec};
+pub use upstream::{RawUpstream, Upstream, UpstreamSpec};
