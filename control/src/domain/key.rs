@@ -22,7 +22,7 @@ impl KeyId {
     }
 
     /// The id as the snapshot carries it.
-    pub fn value(self) -> u64 {
+    pub fn get(self) -> u64 {
         self.0
     }
 }
@@ -136,6 +136,11 @@ impl KeyState {
             Self::Disabled => "disabled",
             Self::Revoked => "revoked",
         }
+    }
+
+    /// Refuses a key that nothing may be done with any more.
+    pub fn alive(self) -> Result<(), FinalState> {
+        if self == Self::Revoked { Err(FinalState) } else { Ok(()) }
     }
 
     /// The state after it was asked to become `wanted`.

@@ -67,6 +67,9 @@ pub enum StoreError {
     /// SQLite or the disk failed.
     #[error("the database failed: {0}")]
     Database(#[from] rusqlite::Error),
+    /// The change hit a bug of ours and was rolled back.
+    #[error("the change failed inside keyway-control and was rolled back")]
+    Panicked,
     /// The store is shutting down, or its thread is gone.
     #[error("the store is closed")]
     Closed,

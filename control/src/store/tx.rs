@@ -1,20 +1,27 @@
 //! Changing: one transaction, with its audit rows and its generation number.
 //!
-//! Every function writes its own audit row; one that finds everything as wished writes nothing.
+//! Each changing function of the other modules writes its own audit row through
+//! [`Tx::audit`]; one that finds everything as wished writes nothing and takes no number.
 
-use super::{AdminToken, Rows, StoreError};
-use crate::domain::{
-    Api, ApiSpec, App, AppNumber, AppSpec, Attributes, Credential, Key, KeyId, Name, NewKey,
-    NewSubscription, Plan, PlanSpec, Subscription, SubscriptionNumber, SubscriptionState, Tenant,
-    TenantSpec, TokenNumber, Upstream, UpstreamSpec, Validity,
-};
-use serde::{Deserialize, Serialize};
+use super::{Rows, StoreError, sql};
+use crate::domain::{Actor, Subject};
+use keyway::clock::WallTime;
+use rusqlite::{Connection, params};
+use serde::Serialize;
 use std::ops::Deref;
 
 /// A transaction under way. Reads (through [`Rows`]) see its own changes.
 #[derive(Debug)]
 pub struct Tx<'c> {
     rows: Rows<'c>,
+    actor: Actor,
+    now: WallTime,
+    /// Taken by the first change.
+    generation: Option<u64>,
+    /// The configuration in force when the transaction began, once it is about to change.
+    pub(super) configuration_before: Option<super::Configuration>,
+    /// Something changed that stands in the catalog.
+    pub(super) catalog_changed: bool,
 }
 
 impl<'c> Deref for Tx<'c> {
@@ -25,91 +32,106 @@ impl<'c> Deref for Tx<'c> {
     }
 }
 
-/// What became of one key of an import.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ImportLine {
-    /// Taken in under this id.
-    Created(KeyId),
-    /// The same key is there already, under this id; nothing was changed.
-    Exists(KeyId),
-}
+impl<'c> Tx<'c> {
+    pub(super) fn begin(
+        connection: &'c Connection,
+        actor: &Actor,
+        now: WallTime,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            rows: Rows::new(connection),
+            actor: actor.clone(),
+            now,
+            generation: None,
+            configuration_before: None,
+            catalog_changed: false,
+        })
+    }
 
-macro_rules! changes {
-    ($($(#[$doc:meta])* fn $name:ident(&mut self $(, $arg:ident : $ty:ty)*) -> $out:ty;)*) => {
-        impl Tx<'_> {
-            $($(#[$doc])* pub fn $name(&mut self $(, $arg: $ty)*) -> Result<$out, StoreError> {
-                $(let _ = $arg;)*
-                unimplemented!()
-            })*
+    /// Ends the changes, before the commit: checks the whole, answers the generation number.
+    pub(super) fn finish(mut self) -> Result<u64, StoreError> {
+        self.settle_configuration()?;
+        self.generation.map_or_else(|| self.rows.generation(), Ok)
+    }
+
+    /// The time that everything in this transaction bears.
+    pub(super) fn now(&self) -> WallTime {
+        self.now
+    }
+
+    pub(super) fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
+    /// This transaction's own generation number; the first call takes it.
+    pub(super) fn stamp(&mut self) -> Result<u64, StoreError> {
+        if let Some(generation) = self.generation {
+            return Ok(generation);
         }
-    };
-}
+        let next = "UPDATE clock SET generation = generation + 1 RETURNING generation";
+        let generation = sql::one(self.connection(), next, &[], |row| Ok(row.get(0)?))?
+            .ok_or_else(|| StoreError::Corrupt("table `clock` is empty".to_owned()))?;
+        self.generation = Some(generation);
+        Ok(generation)
+    }
 
-changes! {
-    /// Makes a tenant.
-    fn tenant_create(&mut self, spec: TenantSpec) -> Tenant;
-    /// Switches a tenant, and with it all its keys, on or off.
-    fn tenant_set_enabled(&mut self, name: &Name, enabled: bool) -> Tenant;
-    /// Deletes a tenant without apps.
-    fn tenant_delete(&mut self, name: &Name) -> ();
+    /// Moves the generation numbers above `floor`. A store that was restored from a backup is
+    /// behind what its nodes serve, and they refuse to go back.
+    pub fn outgrow(&mut self, floor: u64) -> Result<(), StoreError> {
+        let lift = "UPDATE clock SET generation = max(generation, ?1)";
+        sql::run(self.connection(), lift, params![floor])?;
+        Ok(())
+    }
 
-    /// Makes an app.
-    fn app_create(&mut self, tenant: &Name, spec: AppSpec) -> App;
-    /// Switches an app, and with it all its keys, on or off.
-    fn app_set_enabled(&mut self, number: AppNumber, enabled: bool) -> App;
-    /// Deletes an app: revokes its keys, cancels its subscriptions, frees its name.
-    fn app_delete(&mut self, number: AppNumber) -> ();
+    /// Writes an audit row.
+    pub(super) fn audit<B: Serialize, A: Serialize>(
+        &mut self,
+        action: &str,
+        subject: Subject,
+        id: &str,
+        before: Option<&B>,
+        after: Option<&A>,
+    ) -> Result<(), StoreError> {
+        let generation = self.stamp()?;
+        let before = before.map(sql::to_json).transpose()?;
+        let after = after.map(sql::to_json).transpose()?;
+        let insert = "INSERT INTO audit
+            (generation, at_ms, actor, action, subject, subject_id, before, after)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        sql::run(
+            self.connection(),
+            insert,
+            params![
+                generation,
+                self.now.0,
+                self.actor.as_str(),
+                action,
+                subject.word(),
+                id,
+                before,
+                after
+            ],
+        )?;
+        Ok(())
+    }
 
-    /// Makes an upstream.
-    fn upstream_create(&mut self, spec: UpstreamSpec) -> Upstream;
-    /// Changes an upstream to `spec`; the name stays.
-    fn upstream_replace(&mut self, spec: UpstreamSpec) -> Upstream;
-    /// Deletes an upstream that no API uses.
-    fn upstream_delete(&mut self, name: &Name) -> ();
+    /// Writes an audit row of something that did not exist before.
+    pub(super) fn audit_created<A: Serialize>(
+        &mut self,
+        subject: Subject,
+        id: &str,
+        after: &A,
+    ) -> Result<(), StoreError> {
+        self.audit("create", subject, id, None::<&()>, Some(after))
+    }
 
-    /// Makes an API.
-    fn api_create(&mut self, spec: ApiSpec) -> Api;
-    /// Changes an API to `spec`; the name stays.
-    fn api_replace(&mut self, spec: ApiSpec) -> Api;
-    /// Deletes an API that no plan includes and no one subscribes to.
-    fn api_delete(&mut self, name: &Name) -> ();
-
-    /// Makes a plan.
-    fn plan_create(&mut self, spec: PlanSpec) -> Plan;
-    /// Changes a plan to `spec`; the name stays, and limits keep their numbers by name.
-    /// Subscriptions to an API that is no longer included grant nothing until it is again.
-    fn plan_replace(&mut self, spec: PlanSpec) -> Plan;
-    /// Deletes a plan that no one subscribes to.
-    fn plan_delete(&mut self, name: &Name) -> ();
-
-    /// Subscribes an app to an API.
-    fn subscription_create(&mut self, new: NewSubscription) -> Subscription;
-    /// Approves, suspends or cancels a subscription.
-    fn subscription_set_state(&mut self, number: SubscriptionNumber, state: SubscriptionState) -> Subscription;
-    /// Moves a subscription that is not cancelled to another plan.
-    fn subscription_set_plan(&mut self, number: SubscriptionNumber, plan: &Name) -> Subscription;
-
-    /// Makes a key.
-    fn key_create(&mut self, new: NewKey) -> Key;
-    /// Switches a key on or off.
-    fn key_set_enabled(&mut self, id: KeyId, enabled: bool) -> Key;
-    /// Sets when a key is valid.
-    fn key_set_validity(&mut self, id: KeyId, validity: Validity) -> Key;
-    /// Sets a key's attributes, all of them.
-    fn key_set_attributes(&mut self, id: KeyId, attributes: Attributes) -> Key;
-    /// Makes a key that takes the place of `id`: same app, environment and attributes, no end of
-    /// its own. The old one ends `grace_s` seconds from now, or earlier by itself; the node
-    /// ends it, also with control down. Answers the new key.
-    fn key_rotate(&mut self, id: KeyId, credential: Credential, grace_s: u32) -> Key;
-    /// Revokes a key for good; revoking it again changes nothing.
-    fn key_revoke(&mut self, id: KeyId) -> Key;
-    /// Takes in keys made elsewhere, one line each, at most 10 000 in one transaction. A key that
-    /// is there already is left alone, so that an import can be repeated.
-    fn keys_import(&mut self, keys: Vec<NewKey>) -> Vec<ImportLine>;
-
-    /// Keeps the digest of an admin token.
-    fn token_create(&mut self, label: Name, sha256: [u8; 32]) -> AdminToken;
-    /// Withdraws an admin token; the last one that is not withdrawn stays.
-    fn token_withdraw(&mut self, number: TokenNumber) -> AdminToken;
+    /// Writes an audit row of something that is gone.
+    pub(super) fn audit_deleted<B: Serialize>(
+        &mut self,
+        subject: Subject,
+        id: &str,
+        before: &B,
+    ) -> Result<(), StoreError> {
+        self.audit("delete", subject, id, Some(before), None::<&()>)
+    }
 }

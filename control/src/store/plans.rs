@@ -1,0 +1,153 @@
+//! Plans: included APIs and limits.
+
+use super::sql::{self, Conditions, Order};
+use super::{Page, Paged, Rows, StoreError, Tx};
+use crate::domain::{Limit, LimitNumber, Name, Plan, PlanNumber, PlanSpec, Subject};
+use rusqlite::{Row, params};
+
+const SELECT: &str = "SELECT number, name FROM plans";
+
+fn plan_head(row: &Row<'_>) -> Result<(PlanNumber, Name), StoreError> {
+    Ok((PlanNumber(row.get("number")?), sql::word(row, "name")?))
+}
+
+impl Rows<'_> {
+    /// Plans by number.
+    pub fn plans(&self, page: Page) -> Result<Paged<Plan>, StoreError> {
+        let (conditions, order) = (Conditions::default(), Order::OldestFirst);
+        sql::paged(self.connection(), SELECT, "number", order, conditions, page, |row| {
+            let (number, name) = plan_head(row)?;
+            Ok((number.0.into(), self.plan_whole(number, name)?))
+        })
+    }
+
+    /// The plan of that name.
+    pub fn plan(&self, name: &Name) -> Result<Plan, StoreError> {
+        self.plan_if_any(name)?.ok_or_else(|| StoreError::not_found(Subject::Plan, name))
+    }
+
+    /// All plans by number.
+    pub(super) fn plans_all(&self) -> Result<Vec<Plan>, StoreError> {
+        let select = format!("{SELECT} ORDER BY number");
+        let heads = sql::all(self.connection(), &select, &[], plan_head)?;
+        heads.into_iter().map(|(number, name)| self.plan_whole(number, name)).collect()
+    }
+
+    /// Which plan includes which API, by number.
+    pub(super) fn plan_apis_all(&self) -> Result<Vec<(u32, u32)>, StoreError> {
+        let select = "SELECT plan, api FROM plan_apis ORDER BY plan, api";
+        sql::all(self.connection(), select, &[], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
+    /// Whether the plan includes the API.
+    pub(super) fn plan_includes(&self, plan: u32, api: u32) -> Result<bool, StoreError> {
+        let select = "SELECT 1 FROM plan_apis WHERE plan = ?1 AND api = ?2";
+        Ok(sql::one(self.connection(), select, params![plan, api], |_| Ok(()))?.is_some())
+    }
+
+    fn plan_if_any(&self, name: &Name) -> Result<Option<Plan>, StoreError> {
+        let select = format!("{SELECT} WHERE name = ?1");
+        sql::one(self.connection(), &select, params![name.as_str()], plan_head)?
+            .map(|(number, name)| self.plan_whole(number, name))
+            .transpose()
+    }
+
+    fn plan_whole(&self, number: PlanNumber, name: Name) -> Result<Plan, StoreError> {
+        let apis = "SELECT name FROM plan_apis JOIN apis ON apis.number = plan_apis.api
+            WHERE plan = ?1 ORDER BY name";
+        let limits = "SELECT number, spec FROM limits WHERE plan = ?1 ORDER BY position";
+        Ok(Plan {
+            number,
+            name,
+            apis: sql::all(self.connection(), apis, params![number.0], |row| {
+                sql::word(row, "name")
+            })?,
+            limits: sql::all(self.connection(), limits, params![number.0], |row| {
+                Ok(Limit { number: LimitNumber(row.get("number")?), spec: sql::json(row, "spec")? })
+            })?,
+        })
+    }
+}
+
+impl Tx<'_> {
+    /// Makes a plan.
+    pub fn plan_create(&mut self, spec: PlanSpec) -> Result<Plan, StoreError> {
+        if self.plan_if_any(&spec.name)?.is_some() {
+            let id = spec.name.to_string();
+            return Err(StoreError::Exists { subject: Subject::Plan, id });
+        }
+        self.configuration_changes()?;
+        let insert = "INSERT INTO plans (name) VALUES (?1)";
+        sql::run(self.connection(), insert, params![spec.name.as_str()])?;
+        let number = PlanNumber(sql::new_number(self.connection(), Subject::Plan)?);
+        self.plan_write_parts(number, &spec)?;
+        let created = self.plan(&spec.name)?;
+        self.audit_created(Subject::Plan, spec.name.as_str(), &created)?;
+        Ok(created)
+    }
+
+    /// Changes a plan to `spec`; the name stays, and limits keep their numbers by name.
+    /// Subscriptions to an API that is no longer included grant nothing until it is again.
+    pub fn plan_replace(&mut self, spec: PlanSpec) -> Result<Plan, StoreError> {
+        let before = self.plan(&spec.name)?;
+        if before.spec() == spec {
+            return Ok(before);
+        }
+        self.configuration_changes()?;
+        self.plan_write_parts(before.number, &spec)?;
+        let after = self.plan(&spec.name)?;
+        self.audit("replace", Subject::Plan, spec.name.as_str(), Some(&before), Some(&after))?;
+        Ok(after)
+    }
+
+    /// Deletes a plan that no one subscribes to. Cancelled subscriptions to it go with it.
+    pub fn plan_delete(&mut self, name: &Name) -> Result<(), StoreError> {
+        let before = self.plan(name)?;
+        let number = params![before.number.0];
+        let user = "SELECT number FROM subscriptions
+            WHERE plan = ?1 AND state <> 'cancelled' LIMIT 1";
+        let subscription: Option<u32> =
+            sql::one(self.connection(), user, number, |row| Ok(row.get(0)?))?;
+        if let Some(subscription) = subscription {
+            let by = format!("subscription {subscription}");
+            return Err(StoreError::InUse { subject: Subject::Plan, id: name.to_string(), by });
+        }
+        self.configuration_changes()?;
+        for delete in [
+            "DELETE FROM subscriptions WHERE plan = ?1",
+            "DELETE FROM plan_apis WHERE plan = ?1",
+            "DELETE FROM limits WHERE plan = ?1",
+            "DELETE FROM plans WHERE number = ?1",
+        ] {
+            sql::run(self.connection(), delete, number)?;
+        }
+        self.audit_deleted(Subject::Plan, name.as_str(), &before)
+    }
+
+    fn plan_write_parts(&mut self, plan: PlanNumber, spec: &PlanSpec) -> Result<(), StoreError> {
+        let connection = self.connection();
+        sql::run(connection, "DELETE FROM plan_apis WHERE plan = ?1", params![plan.0])?;
+        for name in &spec.apis {
+            let api = self.api(name)?;
+            let include = "INSERT INTO plan_apis (plan, api) VALUES (?1, ?2)";
+            sql::run(connection, include, params![plan.0, api.number.0])?;
+        }
+        let names: Vec<&str> = spec.limits.iter().map(|limit| limit.name.as_str()).collect();
+        let names = sql::to_json(&names)?;
+        let drop_others = "DELETE FROM limits WHERE plan = ?1
+            AND name NOT IN (SELECT value FROM json_each(?2))";
+        sql::run(connection, drop_others, params![plan.0, names])?;
+        for (position, limit) in spec.limits.iter().enumerate() {
+            // A limit keeps its number, and with it what its callers have spent already.
+            let keep = "UPDATE limits SET position = ?3, spec = ?4 WHERE plan = ?1 AND name = ?2";
+            let add = "INSERT INTO limits (plan, name, position, spec) VALUES (?1, ?2, ?3, ?4)";
+            let document = sql::to_json(limit)?;
+            let values = params![plan.0, limit.name.as_str(), position, document];
+            if sql::run(connection, keep, values)? == 0 {
+                sql::run(connection, add, values)?;
+                sql::new_number(connection, Subject::Plan)?;
+            }
+        }
+        Ok(())
+    }
+}
