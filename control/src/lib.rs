@@ -18,6 +18,7 @@ pub mod admin;
 pub mod apply;
 pub mod cli;
 pub mod domain;
+pub mod fixture;
 pub mod ingest;
 pub mod link;
 pub mod publish;

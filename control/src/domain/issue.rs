@@ -4,7 +4,14 @@
 //! Out: a [`Credential`], which is all that the store ever sees.
 
 use super::{Environment, KeyId, KeyOrigin};
+use keyway::authenticate::digest::Pepper;
+use keyway::authenticate::key_form::{self, Form};
 use std::fmt;
+
+/// Shortest key that may be imported in plain text, bytes: below lies what can be guessed.
+const IMPORT_BYTES_MIN: usize = 16;
+/// Longest, bytes.
+const IMPORT_BYTES_MAX: usize = 512;
 
 /// A key in plain text. Shown once, never stored, never printed by `Debug`.
 pub struct Secret(String);
@@ -49,35 +56,88 @@ pub struct Issued {
 pub enum KeysmithError {
     /// The system gave no randomness.
     #[error("the system gave no randomness: {0}")]
-    Random(String),
-    /// A key brought in plain text is too short to be safe or too long to travel.
-    #[error("an imported key has 16 to 512 printable ASCII characters")]
+    Random(getrandom::Error),
+    /// A key brought in plain text is too short to be safe, too long to travel, or no text that
+    /// a header carries.
+    #[error("an imported key has 16 to 512 printable ASCII characters without spaces")]
     ImportForm,
     /// A key brought in plain text looks like ours but its checksum is wrong.
-    #[error("the key looks like one of ours but is damaged")]
+    #[error("the key begins like one of ours but is damaged")]
     ImportDamaged,
+}
+
+impl From<getrandom::Error> for KeysmithError {
+    fn from(error: getrandom::Error) -> Self {
+        Self::Random(error)
+    }
 }
 
 /// Makes keys and digests them under the pepper.
 #[derive(Debug)]
-pub struct Keysmith {}
+pub struct Keysmith {
+    pepper: Pepper,
+}
 
 impl Keysmith {
-    /// Makes a fresh key from the system's randomness.
-    pub fn issue(&self, environment: Environment) -> Result<Issued, KeysmithError> {
-        let _ = environment;
-        Err(KeysmithError::Random("not wired yet".to_owned()))
+    /// A keysmith whose keys are recognized by nodes with the same pepper.
+    pub fn new(pepper: Pepper) -> Self {
+        Self { pepper }
     }
 
-    /// Takes in a key made elsewhere, in plain text.
+    /// Makes a fresh key from the system's randomness.
+    pub fn issue(&self, environment: Environment) -> Result<Issued, KeysmithError> {
+        let mut random = [0; 20];
+        getrandom::fill(&mut random)?;
+        let secret = key_form::mint(environment.into(), &random);
+        let credential = self.credential(secret.as_bytes(), KeyOrigin::Issued)?;
+        Ok(Issued {
+            secret: Secret(secret),
+            credential,
+        })
+    }
+
+    /// Takes in a key made elsewhere, in plain text. One of our own form is taken as issued, so
+    /// that keys can move from one Keyway to another.
     pub fn adopt_plain(&self, key: &str) -> Result<Credential, KeysmithError> {
-        let _ = key;
-        Err(KeysmithError::ImportForm)
+        let bytes = key.as_bytes();
+        if !(IMPORT_BYTES_MIN..=IMPORT_BYTES_MAX).contains(&bytes.len())
+            || !bytes.iter().all(u8::is_ascii_graphic)
+        {
+            return Err(KeysmithError::ImportForm);
+        }
+        let origin = match key_form::is_ours(bytes) {
+            Form::Native => KeyOrigin::Issued,
+            Form::NativeBroken => return Err(KeysmithError::ImportDamaged),
+            Form::Foreign => KeyOrigin::Imported,
+        };
+        self.credential(bytes, origin)
     }
 
     /// Takes in the SHA-256 of a key made elsewhere.
     pub fn adopt_sha256(&self, sha256: &[u8; 32]) -> Result<Credential, KeysmithError> {
-        let _ = sha256;
-        Err(KeysmithError::ImportForm)
+        Ok(Credential {
+            id: fresh_id()?,
+            digest: self.pepper.digest_of_sha256(sha256).0,
+            pepper: self.pepper.id(),
+            origin: KeyOrigin::ImportedSha256,
+        })
+    }
+
+    fn credential(&self, key: &[u8], origin: KeyOrigin) -> Result<Credential, KeysmithError> {
+        Ok(Credential {
+            id: fresh_id()?,
+            digest: self.pepper.digest(key).0,
+            pepper: self.pepper.id(),
+            origin,
+        })
+    }
+}
+
+/// 64 random bits; zero, which marks an empty slot, comes once in an age of the universe.
+fn fresh_id() -> Result<KeyId, KeysmithError> {
+    loop {
+        if let Some(id) = KeyId::new(getrandom::u64()?) {
+            return Ok(id);
+        }
     }
 }

@@ -3,76 +3,9 @@
 //! A key's secret is nowhere in here: what is kept of it is the keyed digest in [`Credential`].
 
 use super::{AppNumber, Attributes, Credential, Invalid, KeyNumber, Name};
+use keyway::snapshot::KeyId;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::str::FromStr;
-
-/// Public id of a key, random and nonzero: `key_` and 13 characters of lower-case Crockford
-/// base32. It names a key without telling anything of its secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct KeyId(u64);
-
-const CROCKFORD: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-
-impl KeyId {
-    /// The id with this value; none for zero.
-    pub fn new(value: u64) -> Option<Self> {
-        (value != 0).then_some(Self(value))
-    }
-
-    /// The id as the snapshot carries it.
-    pub fn get(self) -> u64 {
-        self.0
-    }
-}
-
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("key_")?;
-        (0..13).rev().try_for_each(|place| {
-            let digit = usize::try_from((self.0 >> (place * 5)) & 31).unwrap_or(0);
-            write!(f, "{}", char::from(CROCKFORD[digit]))
-        })
-    }
-}
-
-impl FromStr for KeyId {
-    type Err = Invalid;
-
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        let wrong = || Invalid::value("a key id is `key_` and 13 characters of base32");
-        let digits = text
-            .strip_prefix("key_")
-            .filter(|d| d.len() == 13)
-            .ok_or_else(wrong)?;
-        let value = digits.bytes().try_fold(0u128, |value, byte| {
-            let digit = CROCKFORD
-                .iter()
-                .position(|&c| c == byte)
-                .ok_or_else(wrong)?;
-            Ok((value << 5) | u128::try_from(digit).map_err(|_| wrong())?)
-        })?;
-        u64::try_from(value)
-            .ok()
-            .and_then(Self::new)
-            .ok_or_else(wrong)
-    }
-}
-
-impl TryFrom<String> for KeyId {
-    type Error = Invalid;
-
-    fn try_from(text: String) -> Result<Self, Invalid> {
-        text.parse()
-    }
-}
-
-impl From<KeyId> for String {
-    fn from(id: KeyId) -> Self {
-        id.to_string()
-    }
-}
 
 /// A word that is none of the choices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,6 +28,15 @@ impl Environment {
         match self {
             Self::Live => "live",
             Self::Test => "test",
+        }
+    }
+}
+
+impl From<Environment> for keyway::snapshot::Environment {
+    fn from(environment: Environment) -> Self {
+        match environment {
+            Environment::Live => Self::Live,
+            Environment::Test => Self::Test,
         }
     }
 }
@@ -140,7 +82,11 @@ impl KeyState {
 
     /// Refuses a key that nothing may be done with any more.
     pub fn alive(self) -> Result<(), FinalState> {
-        if self == Self::Revoked { Err(FinalState) } else { Ok(()) }
+        if self == Self::Revoked {
+            Err(FinalState)
+        } else {
+            Ok(())
+        }
     }
 
     /// The state after it was asked to become `wanted`.

@@ -26,9 +26,8 @@ pub use attributes::{Attributes, Scalar};
 pub use audit::{Actor, AuditEntry, Subject};
 pub use invalid::Invalid;
 pub use issue::{Credential, Issued, Keysmith, KeysmithError, Secret};
-pub use key::{
-    Environment, FinalState, Key, KeyId, KeyOrigin, KeyState, NewKey, UnknownWord, Validity,
-};
+pub use key::{Environment, FinalState, Key, KeyOrigin, KeyState, NewKey, UnknownWord, Validity};
+pub use keyway::snapshot::KeyId;
 pub use name::Name;
 pub use number::{
     ApiNumber, AppNumber, KeyNumber, LimitNumber, PlanNumber, SubscriptionNumber, TenantNumber,

@@ -8,27 +8,44 @@ use rusqlite::{Row, params};
 const SELECT: &str = "SELECT number, spec FROM apis";
 
 fn api(row: &Row<'_>) -> Result<Api, StoreError> {
-    Ok(Api { number: ApiNumber(row.get("number")?), spec: sql::json(row, "spec")? })
+    Ok(Api {
+        number: ApiNumber(row.get("number")?),
+        spec: sql::json(row, "spec")?,
+    })
 }
 
 impl Rows<'_> {
     /// APIs by number.
     pub fn apis(&self, page: Page) -> Result<Paged<Api>, StoreError> {
         let (conditions, order) = (Conditions::default(), Order::OldestFirst);
-        sql::paged(self.connection(), SELECT, "number", order, conditions, page, |row| {
-            let api = api(row)?;
-            Ok((api.number.0.into(), api))
-        })
+        sql::paged(
+            self.connection(),
+            SELECT,
+            "number",
+            order,
+            conditions,
+            page,
+            |row| {
+                let api = api(row)?;
+                Ok((api.number.0.into(), api))
+            },
+        )
     }
 
     /// The API of that name.
     pub fn api(&self, name: &Name) -> Result<Api, StoreError> {
-        self.api_if_any(name)?.ok_or_else(|| StoreError::not_found(Subject::Api, name))
+        self.api_if_any(name)?
+            .ok_or_else(|| StoreError::not_found(Subject::Api, name))
     }
 
     /// All APIs by number.
     pub(super) fn apis_all(&self) -> Result<Vec<Api>, StoreError> {
-        sql::all(self.connection(), &format!("{SELECT} ORDER BY number"), &[], api)
+        sql::all(
+            self.connection(),
+            &format!("{SELECT} ORDER BY number"),
+            &[],
+            api,
+        )
     }
 
     fn api_if_any(&self, name: &Name) -> Result<Option<Api>, StoreError> {
@@ -42,7 +59,10 @@ impl Tx<'_> {
     pub fn api_create(&mut self, spec: ApiSpec) -> Result<Api, StoreError> {
         if self.api_if_any(&spec.name)?.is_some() {
             let id = spec.name.to_string();
-            return Err(StoreError::Exists { subject: Subject::Api, id });
+            return Err(StoreError::Exists {
+                subject: Subject::Api,
+                id,
+            });
         }
         let upstream = self.upstream(&spec.upstream)?;
         self.configuration_changes()?;
@@ -72,7 +92,10 @@ impl Tx<'_> {
             update,
             params![before.number.0, upstream.number.0, sql::to_json(&spec)?],
         )?;
-        let after = Api { number: before.number, spec };
+        let after = Api {
+            number: before.number,
+            spec,
+        };
         let id = after.spec.name.as_str();
         self.audit("replace", Subject::Api, id, Some(&before), Some(&after))?;
         Ok(after)
@@ -87,14 +110,28 @@ impl Tx<'_> {
             UNION ALL SELECT 'subscription ' || number FROM subscriptions
                 WHERE api = ?1 AND state <> 'cancelled' LIMIT 1";
         let by: Option<String> =
-            sql::one(self.connection(), users, params![before.number.0], |row| Ok(row.get(0)?))?;
+            sql::one(self.connection(), users, params![before.number.0], |row| {
+                Ok(row.get(0)?)
+            })?;
         if let Some(by) = by {
-            return Err(StoreError::InUse { subject: Subject::Api, id: name.to_string(), by });
+            return Err(StoreError::InUse {
+                subject: Subject::Api,
+                id: name.to_string(),
+                by,
+            });
         }
         self.configuration_changes()?;
         let number = params![before.number.0];
-        sql::run(self.connection(), "DELETE FROM subscriptions WHERE api = ?1", number)?;
-        sql::run(self.connection(), "DELETE FROM apis WHERE number = ?1", number)?;
+        sql::run(
+            self.connection(),
+            "DELETE FROM subscriptions WHERE api = ?1",
+            number,
+        )?;
+        sql::run(
+            self.connection(),
+            "DELETE FROM apis WHERE number = ?1",
+            number,
+        )?;
         self.audit_deleted(Subject::Api, name.as_str(), &before)
     }
 }

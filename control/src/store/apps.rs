@@ -28,19 +28,23 @@ fn id_of(tenant: &Name, app: &Name) -> String {
 
 impl Rows<'_> {
     /// Apps by number, of one tenant or of all.
-    pub fn apps(
-        &self,
-        tenant: Option<TenantNumber>,
-        page: Page,
-    ) -> Result<Paged<App>, StoreError> {
+    pub fn apps(&self, tenant: Option<TenantNumber>, page: Page) -> Result<Paged<App>, StoreError> {
         let mut conditions = Conditions::default();
         conditions.add("apps.deleted_ms IS NULL");
         conditions.add_if("apps.tenant = ?", tenant.map(|t| i64::from(t.0)));
         let order = Order::OldestFirst;
-        sql::paged(self.connection(), SELECT, "apps.number", order, conditions, page, |row| {
-            let app = app(row)?;
-            Ok((app.number.0.into(), app))
-        })
+        sql::paged(
+            self.connection(),
+            SELECT,
+            "apps.number",
+            order,
+            conditions,
+            page,
+            |row| {
+                let app = app(row)?;
+                Ok((app.number.0.into(), app))
+            },
+        )
     }
 
     /// The app of that name in that tenant.
@@ -61,7 +65,12 @@ impl Rows<'_> {
             "{SELECT} WHERE tenants.name = ?1 AND tenants.deleted_ms IS NULL
              AND apps.name = ?2 AND apps.deleted_ms IS NULL"
         );
-        sql::one(self.connection(), &select, params![tenant.as_str(), name.as_str()], app)
+        sql::one(
+            self.connection(),
+            &select,
+            params![tenant.as_str(), name.as_str()],
+            app,
+        )
     }
 }
 
@@ -71,7 +80,10 @@ impl Tx<'_> {
         let tenant = self.tenant(tenant)?;
         let id = id_of(&tenant.name, &spec.name);
         if self.app_if_any(&tenant.name, &spec.name)?.is_some() {
-            return Err(StoreError::Exists { subject: Subject::App, id });
+            return Err(StoreError::Exists {
+                subject: Subject::App,
+                id,
+            });
         }
         let changed = self.stamp()?;
         let insert = "INSERT INTO apps (tenant, name, enabled, created_ms, changed)
@@ -79,7 +91,13 @@ impl Tx<'_> {
         sql::run(
             self.connection(),
             insert,
-            params![tenant.number.0, spec.name.as_str(), spec.enabled, self.now().0, changed],
+            params![
+                tenant.number.0,
+                spec.name.as_str(),
+                spec.enabled,
+                self.now().0,
+                changed
+            ],
         )?;
         let created =
             self.app_numbered(AppNumber(sql::new_number(self.connection(), Subject::App)?))?;
@@ -95,8 +113,15 @@ impl Tx<'_> {
         }
         let changed = self.stamp()?;
         let update = "UPDATE apps SET enabled = ?2, changed = ?3 WHERE number = ?1";
-        sql::run(self.connection(), update, params![number.0, enabled, changed])?;
-        let after = App { enabled, ..before.clone() };
+        sql::run(
+            self.connection(),
+            update,
+            params![number.0, enabled, changed],
+        )?;
+        let after = App {
+            enabled,
+            ..before.clone()
+        };
         let action = if enabled { "enable" } else { "disable" };
         let id = id_of(&before.tenant_name, &before.name);
         self.audit(action, Subject::App, &id, Some(&before), Some(&after))?;
@@ -109,19 +134,30 @@ impl Tx<'_> {
         let (changed, now_ms) = (self.stamp()?, self.now().0);
         let revoke = "UPDATE keys SET state = 'revoked', revoked_ms = ?2, changed = ?3
             WHERE app = ?1 AND state <> 'revoked'";
-        let keys = sql::run(self.connection(), revoke, params![number.0, now_ms, changed])?;
+        let keys = sql::run(
+            self.connection(),
+            revoke,
+            params![number.0, now_ms, changed],
+        )?;
         let cancel = "UPDATE subscriptions SET state = 'cancelled'
             WHERE app = ?1 AND state <> 'cancelled'";
         let subscriptions = sql::run(self.connection(), cancel, params![number.0])?;
-        let delete =
-            "UPDATE apps SET deleted_ms = ?2, enabled = 0, changed = ?3 WHERE number = ?1";
-        sql::run(self.connection(), delete, params![number.0, now_ms, changed])?;
+        let delete = "UPDATE apps SET deleted_ms = ?2, enabled = 0, changed = ?3 WHERE number = ?1";
+        sql::run(
+            self.connection(),
+            delete,
+            params![number.0, now_ms, changed],
+        )?;
         let before_all = json!({
             "app": before,
             "keys_revoked": keys,
             "subscriptions_cancelled": subscriptions,
         });
-        self.audit_deleted(Subject::App, &id_of(&before.tenant_name, &before.name), &before_all)
+        self.audit_deleted(
+            Subject::App,
+            &id_of(&before.tenant_name, &before.name),
+            &before_all,
+        )
     }
 
     /// Tells the data plane anew about an app.

@@ -38,9 +38,17 @@ impl Rows<'_> {
         conditions.add_if("subject = ?", filter.subject.map(|s| s.word().to_owned()));
         conditions.add_if("subject_id = ?", filter.subject_id.clone());
         let order = Order::NewestFirst;
-        sql::paged(self.connection(), SELECT, "number", order, conditions, page, |row| {
-            let entry = entry(row)?;
-            Ok((entry.number, entry))
-        })
+        sql::paged(
+            self.connection(),
+            SELECT,
+            "number",
+            order,
+            conditions,
+            page,
+            |row| {
+                let entry = entry(row)?;
+                Ok((entry.number, entry))
+            },
+        )
     }
 }

@@ -10,7 +10,8 @@
 use super::{Rows, StoreError, Tx, sql};
 use crate::domain::{Api, Plan, Subject, Upstream};
 use keyway::snapshot::catalog::{
-    ApiEntry, CatalogFile, CredentialEntry, LimitEntry, PlanEntry, RouteEntry, UpstreamEntry,
+    ApiEntry, Catalog, CatalogFile, CredentialEntry, LimitEntry, PlanEntry, RouteEntry,
+    UpstreamEntry,
 };
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
@@ -39,8 +40,9 @@ impl Rows<'_> {
     pub fn configuration_in_force(&self) -> Result<(u64, bool), StoreError> {
         let select = "SELECT held_configuration,
             coalesce((SELECT max(generation) FROM configurations), 0) FROM clock";
-        let found: Option<(Option<u64>, u64)> =
-            sql::one(self.connection(), select, &[], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let found: Option<(Option<u64>, u64)> = sql::one(self.connection(), select, &[], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
         let (held, newest) = found.unwrap_or_default();
         Ok((held.unwrap_or(newest), held.is_some()))
     }
@@ -51,13 +53,17 @@ impl Rows<'_> {
             return Ok(Some(Configuration::default()));
         }
         let select = "SELECT document FROM configurations WHERE generation = ?1";
-        sql::one(self.connection(), select, params![generation], |row| sql::json(row, "document"))
+        sql::one(self.connection(), select, params![generation], |row| {
+            sql::json(row, "document")
+        })
     }
 
     fn configuration_that_counts(&self) -> Result<Configuration, StoreError> {
         let (generation, _) = self.configuration_in_force()?;
         self.configuration(generation)?.ok_or_else(|| {
-            StoreError::Corrupt(format!("configuration {generation} is in force but not kept"))
+            StoreError::Corrupt(format!(
+                "configuration {generation} is in force but not kept"
+            ))
         })
     }
 
@@ -111,7 +117,11 @@ impl Tx<'_> {
             let generation = self.stamp()?;
             let connection = self.connection();
             let insert = "INSERT INTO configurations (generation, document) VALUES (?1, ?2)";
-            sql::run(connection, insert, params![generation, sql::to_json(&after)?])?;
+            sql::run(
+                connection,
+                insert,
+                params![generation, sql::to_json(&after)?],
+            )?;
             let forget = "DELETE FROM configurations WHERE generation NOT IN
                 (SELECT generation FROM configurations ORDER BY generation DESC LIMIT ?1)";
             sql::run(connection, forget, params![KEPT])?;
@@ -136,8 +146,17 @@ impl Tx<'_> {
         self.set_hold(Some(wanted))?;
         self.touch_apps_between(&before, &after)?;
         self.catalog_changed = true;
-        let (was, is) = (json!({ "configuration": from }), json!({ "configuration": wanted }));
-        self.audit("rollback", Subject::Publication, &to.to_string(), Some(&was), Some(&is))?;
+        let (was, is) = (
+            json!({ "configuration": from }),
+            json!({ "configuration": wanted }),
+        );
+        self.audit(
+            "rollback",
+            Subject::Publication,
+            &to.to_string(),
+            Some(&was),
+            Some(&is),
+        )?;
         Ok(wanted)
     }
 
@@ -153,8 +172,17 @@ impl Tx<'_> {
         let (to, _) = self.configuration_in_force()?;
         self.touch_apps_between(&before, &after)?;
         self.catalog_changed = true;
-        let (was, is) = (json!({ "configuration": from }), json!({ "configuration": to }));
-        self.audit("release", Subject::Publication, &to.to_string(), Some(&was), Some(&is))
+        let (was, is) = (
+            json!({ "configuration": from }),
+            json!({ "configuration": to }),
+        );
+        self.audit(
+            "release",
+            Subject::Publication,
+            &to.to_string(),
+            Some(&was),
+            Some(&is),
+        )
     }
 
     fn set_hold(&mut self, generation: Option<u64>) -> Result<(), StoreError> {
@@ -170,8 +198,11 @@ impl Tx<'_> {
         after: &Configuration,
     ) -> Result<(), StoreError> {
         let changed = self.stamp()?;
-        let mut pairs: BTreeSet<(u32, u32)> =
-            before.plan_apis.symmetric_difference(&after.plan_apis).copied().collect();
+        let mut pairs: BTreeSet<(u32, u32)> = before
+            .plan_apis
+            .symmetric_difference(&after.plan_apis)
+            .copied()
+            .collect();
         // A deleted API or plan that comes back with a rollback, or goes with a release.
         let named = |c: &Configuration| -> BTreeSet<(u32, u32)> { c.granting().collect() };
         pairs.extend(named(before).symmetric_difference(&named(after)));
@@ -194,8 +225,12 @@ impl Configuration {
     }
 }
 
-fn check(_catalog: CatalogFile) -> Result<(), StoreError> {
-    Ok(())
+/// Whether the data plane would take this catalog.
+fn check(catalog: CatalogFile) -> Result<(), StoreError> {
+    match Catalog::check(catalog) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(StoreError::Catalog(error.to_string())),
+    }
 }
 
 fn plan_entry(plan: &Plan) -> PlanEntry {
@@ -237,7 +272,12 @@ fn upstream_entry(upstream: &Upstream) -> UpstreamEntry {
     UpstreamEntry {
         number: upstream.number.0,
         name: upstream.spec.name.to_string(),
-        targets: upstream.spec.targets.iter().map(ToString::to_string).collect(),
+        targets: upstream
+            .spec
+            .targets
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         connect_timeout_ms: upstream.spec.connect_timeout_ms,
         response_timeout_ms: upstream.spec.response_timeout_ms,
     }

@@ -36,7 +36,11 @@ impl Tx<'_> {
         answer: &T,
     ) -> Result<(), StoreError> {
         let forget = "DELETE FROM idempotency WHERE at_ms <= ?1";
-        sql::run(self.connection(), forget, params![self.now().0.saturating_sub(KEPT_MS)])?;
+        sql::run(
+            self.connection(),
+            forget,
+            params![self.now().0.saturating_sub(KEPT_MS)],
+        )?;
         let insert = "INSERT INTO idempotency (actor, key, request, answer, at_ms)
             VALUES (?1, ?2, ?3, ?4, ?5)";
         let values = params![

@@ -53,8 +53,16 @@ impl Tx<'_> {
                 ImportLine::Exists(_) => None,
             })
             .collect();
-        let Some(first) = created.first() else { return Ok(()) };
+        let Some(first) = created.first() else {
+            return Ok(());
+        };
         let after = json!({ "keys": created });
-        self.audit("import", Subject::Key, &first.to_string(), None::<&()>, Some(&after))
+        self.audit(
+            "import",
+            Subject::Key,
+            &first.to_string(),
+            None::<&()>,
+            Some(&after),
+        )
     }
 }

@@ -67,13 +67,23 @@ impl Rows<'_> {
         );
         conditions.add_if("keys.app = ?", filter.app.map(|app| i64::from(app.0)));
         conditions.add_if("keys.state = ?", filter.state.map(|s| s.word().to_owned()));
-        conditions
-            .add_if("keys.environment = ?", filter.environment.map(|e| e.word().to_owned()));
+        conditions.add_if(
+            "keys.environment = ?",
+            filter.environment.map(|e| e.word().to_owned()),
+        );
         let order = Order::OldestFirst;
-        sql::paged(self.connection(), SELECT, "keys.number", order, conditions, page, |row| {
-            let key = key(row)?;
-            Ok((key.number.0.into(), key))
-        })
+        sql::paged(
+            self.connection(),
+            SELECT,
+            "keys.number",
+            order,
+            conditions,
+            page,
+            |row| {
+                let key = key(row)?;
+                Ok((key.number.0.into(), key))
+            },
+        )
     }
 
     /// The key of that id.
@@ -93,7 +103,9 @@ impl Rows<'_> {
     /// The id of the key with that digest.
     pub(super) fn key_by_digest(&self, digest: &[u8; 16]) -> Result<Option<KeyId>, StoreError> {
         let select = "SELECT id FROM keys WHERE digest = ?1";
-        sql::one(self.connection(), select, params![digest], |row| id_from_sql(row.get(0)?))
+        sql::one(self.connection(), select, params![digest], |row| {
+            id_from_sql(row.get(0)?)
+        })
     }
 }
 
@@ -102,7 +114,10 @@ impl Tx<'_> {
     pub fn key_create(&mut self, new: NewKey) -> Result<Key, StoreError> {
         self.app_numbered(new.app)?;
         if let Some(id) = self.key_by_digest(&new.credential.digest)? {
-            return Err(StoreError::Exists { subject: Subject::Key, id: id.to_string() });
+            return Err(StoreError::Exists {
+                subject: Subject::Key,
+                id: id.to_string(),
+            });
         }
         let created = self.key_insert(&new, None)?;
         self.audit_created(Subject::Key, &created.id.to_string(), &created)?;
@@ -142,7 +157,11 @@ impl Tx<'_> {
     /// Switches a key on or off.
     pub fn key_set_enabled(&mut self, id: KeyId, enabled: bool) -> Result<Key, StoreError> {
         let before = self.key(id)?;
-        let wanted = if enabled { KeyState::Active } else { KeyState::Disabled };
+        let wanted = if enabled {
+            KeyState::Active
+        } else {
+            KeyState::Disabled
+        };
         let state = before.state.become_(wanted)?;
         let action = if enabled { "enable" } else { "disable" };
         self.key_change(action, before, |key| key.state = state)
@@ -178,7 +197,10 @@ impl Tx<'_> {
         let old = self.key(id)?;
         old.state.alive()?;
         if let Some(taken) = self.key_by_digest(&credential.digest)? {
-            return Err(StoreError::Exists { subject: Subject::Key, id: taken.to_string() });
+            return Err(StoreError::Exists {
+                subject: Subject::Key,
+                id: taken.to_string(),
+            });
         }
         let now_s = u32::try_from(self.now().seconds()).unwrap_or(u32::MAX);
         let ended = old.validity.ended_by(now_s.saturating_add(grace_s));
@@ -190,7 +212,13 @@ impl Tx<'_> {
             attributes: old.attributes.clone(),
         };
         let created = self.key_insert(&new, Some(id))?;
-        self.audit("rotate", Subject::Key, &created.id.to_string(), None::<&()>, Some(&created))?;
+        self.audit(
+            "rotate",
+            Subject::Key,
+            &created.id.to_string(),
+            None::<&()>,
+            Some(&created),
+        )?;
         self.key_change("end_after_rotation", old, |key| key.validity = ended)?;
         Ok(created)
     }
@@ -236,7 +264,13 @@ impl Tx<'_> {
                 changed
             ],
         )?;
-        self.audit(action, Subject::Key, &after.id.to_string(), Some(&before), Some(&after))?;
+        self.audit(
+            action,
+            Subject::Key,
+            &after.id.to_string(),
+            Some(&before),
+            Some(&after),
+        )?;
         Ok(after)
     }
 }

@@ -42,6 +42,9 @@ mod upstreams;
 mod usage;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use audit::AuditFilter;
 pub use author::{Author, Idempotency, Outcome};
 pub use configuration::Configuration;
@@ -89,7 +92,11 @@ impl Store {
         let connection = schema::open_writer(path)?;
         let readers = Arc::new(readers::Readers::new(path));
         let writer = writer::Writer::start(connection, clock)?;
-        Ok(Self { writer, readers, clock })
+        Ok(Self {
+            writer,
+            readers,
+            clock,
+        })
     }
 
     /// Runs `change` in one transaction. It commits if `change` answers `Ok`, and is on disk when
@@ -118,7 +125,11 @@ impl Store {
             })
         };
         let ((value, replayed), generation) = self.writer.run(job).await?;
-        Ok(Outcome { value, generation, replayed })
+        Ok(Outcome {
+            value,
+            generation,
+            replayed,
+        })
     }
 
     /// Runs `change` like [`Store::write`], checks included, and takes it all back: a dry run.

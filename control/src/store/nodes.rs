@@ -35,13 +35,21 @@ impl Tx<'_> {
     pub fn node_keep(&mut self, node: &KnownNode) -> Result<(), StoreError> {
         let upsert = "INSERT INTO nodes (name, workers, gone_ms) VALUES (?1, ?2, ?3)
             ON CONFLICT (name) DO UPDATE SET workers = ?2, gone_ms = ?3";
-        sql::run(self.connection(), upsert, params![node.name, node.workers, node.gone_ms])?;
+        sql::run(
+            self.connection(),
+            upsert,
+            params![node.name, node.workers, node.gone_ms],
+        )?;
         Ok(())
     }
 
     /// Forgets a node.
     pub fn node_forget(&mut self, name: &str) -> Result<(), StoreError> {
-        sql::run(self.connection(), "DELETE FROM nodes WHERE name = ?1", params![name])?;
+        sql::run(
+            self.connection(),
+            "DELETE FROM nodes WHERE name = ?1",
+            params![name],
+        )?;
         Ok(())
     }
 }

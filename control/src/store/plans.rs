@@ -15,28 +15,42 @@ impl Rows<'_> {
     /// Plans by number.
     pub fn plans(&self, page: Page) -> Result<Paged<Plan>, StoreError> {
         let (conditions, order) = (Conditions::default(), Order::OldestFirst);
-        sql::paged(self.connection(), SELECT, "number", order, conditions, page, |row| {
-            let (number, name) = plan_head(row)?;
-            Ok((number.0.into(), self.plan_whole(number, name)?))
-        })
+        sql::paged(
+            self.connection(),
+            SELECT,
+            "number",
+            order,
+            conditions,
+            page,
+            |row| {
+                let (number, name) = plan_head(row)?;
+                Ok((number.0.into(), self.plan_whole(number, name)?))
+            },
+        )
     }
 
     /// The plan of that name.
     pub fn plan(&self, name: &Name) -> Result<Plan, StoreError> {
-        self.plan_if_any(name)?.ok_or_else(|| StoreError::not_found(Subject::Plan, name))
+        self.plan_if_any(name)?
+            .ok_or_else(|| StoreError::not_found(Subject::Plan, name))
     }
 
     /// All plans by number.
     pub(super) fn plans_all(&self) -> Result<Vec<Plan>, StoreError> {
         let select = format!("{SELECT} ORDER BY number");
         let heads = sql::all(self.connection(), &select, &[], plan_head)?;
-        heads.into_iter().map(|(number, name)| self.plan_whole(number, name)).collect()
+        heads
+            .into_iter()
+            .map(|(number, name)| self.plan_whole(number, name))
+            .collect()
     }
 
     /// Which plan includes which API, by number.
     pub(super) fn plan_apis_all(&self) -> Result<Vec<(u32, u32)>, StoreError> {
         let select = "SELECT plan, api FROM plan_apis ORDER BY plan, api";
-        sql::all(self.connection(), select, &[], |row| Ok((row.get(0)?, row.get(1)?)))
+        sql::all(self.connection(), select, &[], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
     }
 
     /// Whether the plan includes the API.
@@ -47,9 +61,14 @@ impl Rows<'_> {
 
     fn plan_if_any(&self, name: &Name) -> Result<Option<Plan>, StoreError> {
         let select = format!("{SELECT} WHERE name = ?1");
-        sql::one(self.connection(), &select, params![name.as_str()], plan_head)?
-            .map(|(number, name)| self.plan_whole(number, name))
-            .transpose()
+        sql::one(
+            self.connection(),
+            &select,
+            params![name.as_str()],
+            plan_head,
+        )?
+        .map(|(number, name)| self.plan_whole(number, name))
+        .transpose()
     }
 
     fn plan_whole(&self, number: PlanNumber, name: Name) -> Result<Plan, StoreError> {
@@ -63,7 +82,10 @@ impl Rows<'_> {
                 sql::word(row, "name")
             })?,
             limits: sql::all(self.connection(), limits, params![number.0], |row| {
-                Ok(Limit { number: LimitNumber(row.get("number")?), spec: sql::json(row, "spec")? })
+                Ok(Limit {
+                    number: LimitNumber(row.get("number")?),
+                    spec: sql::json(row, "spec")?,
+                })
             })?,
         })
     }
@@ -74,7 +96,10 @@ impl Tx<'_> {
     pub fn plan_create(&mut self, spec: PlanSpec) -> Result<Plan, StoreError> {
         if self.plan_if_any(&spec.name)?.is_some() {
             let id = spec.name.to_string();
-            return Err(StoreError::Exists { subject: Subject::Plan, id });
+            return Err(StoreError::Exists {
+                subject: Subject::Plan,
+                id,
+            });
         }
         self.configuration_changes()?;
         let insert = "INSERT INTO plans (name) VALUES (?1)";
@@ -96,7 +121,13 @@ impl Tx<'_> {
         self.configuration_changes()?;
         self.plan_write_parts(before.number, &spec)?;
         let after = self.plan(&spec.name)?;
-        self.audit("replace", Subject::Plan, spec.name.as_str(), Some(&before), Some(&after))?;
+        self.audit(
+            "replace",
+            Subject::Plan,
+            spec.name.as_str(),
+            Some(&before),
+            Some(&after),
+        )?;
         Ok(after)
     }
 
@@ -110,7 +141,11 @@ impl Tx<'_> {
             sql::one(self.connection(), user, number, |row| Ok(row.get(0)?))?;
         if let Some(subscription) = subscription {
             let by = format!("subscription {subscription}");
-            return Err(StoreError::InUse { subject: Subject::Plan, id: name.to_string(), by });
+            return Err(StoreError::InUse {
+                subject: Subject::Plan,
+                id: name.to_string(),
+                by,
+            });
         }
         self.configuration_changes()?;
         for delete in [
@@ -126,13 +161,21 @@ impl Tx<'_> {
 
     fn plan_write_parts(&mut self, plan: PlanNumber, spec: &PlanSpec) -> Result<(), StoreError> {
         let connection = self.connection();
-        sql::run(connection, "DELETE FROM plan_apis WHERE plan = ?1", params![plan.0])?;
+        sql::run(
+            connection,
+            "DELETE FROM plan_apis WHERE plan = ?1",
+            params![plan.0],
+        )?;
         for name in &spec.apis {
             let api = self.api(name)?;
             let include = "INSERT INTO plan_apis (plan, api) VALUES (?1, ?2)";
             sql::run(connection, include, params![plan.0, api.number.0])?;
         }
-        let names: Vec<&str> = spec.limits.iter().map(|limit| limit.name.as_str()).collect();
+        let names: Vec<&str> = spec
+            .limits
+            .iter()
+            .map(|limit| limit.name.as_str())
+            .collect();
         let names = sql::to_json(&names)?;
         let drop_others = "DELETE FROM limits WHERE plan = ?1
             AND name NOT IN (SELECT value FROM json_each(?2))";

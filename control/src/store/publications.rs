@@ -72,10 +72,18 @@ impl Rows<'_> {
     /// Generations, newest first, those that were begun and never done too.
     pub fn publications(&self, page: Page) -> Result<Paged<Publication>, StoreError> {
         let (conditions, order) = (Conditions::default(), Order::NewestFirst);
-        sql::paged(self.connection(), SELECT, "generation", order, conditions, page, |row| {
-            let publication = publication(row)?;
-            Ok((publication.generation, publication))
-        })
+        sql::paged(
+            self.connection(),
+            SELECT,
+            "generation",
+            order,
+            conditions,
+            page,
+            |row| {
+                let publication = publication(row)?;
+                Ok((publication.generation, publication))
+            },
+        )
     }
 
     /// The publication of that generation, if it was done and is kept.
@@ -125,7 +133,11 @@ impl Tx<'_> {
     ) -> Result<(), StoreError> {
         let update = "UPDATE publications SET done_ms = ?2, keys = ?3, bytes = ?4
             WHERE generation = ?1";
-        sql::run(self.connection(), update, params![generation, self.now().0, keys, bytes])?;
+        sql::run(
+            self.connection(),
+            update,
+            params![generation, self.now().0, keys, bytes],
+        )?;
         Ok(())
     }
 

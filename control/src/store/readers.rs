@@ -19,7 +19,9 @@ pub(super) struct Readers {
 
 impl fmt::Debug for Readers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Readers").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Readers")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -38,7 +40,11 @@ impl Readers {
         T: Send + 'static,
         F: FnOnce(&Rows<'_>) -> Result<T, StoreError> + Send + 'static,
     {
-        let _permit = self.permits.acquire().await.map_err(|_| StoreError::Closed)?;
+        let _permit = self
+            .permits
+            .acquire()
+            .await
+            .map_err(|_| StoreError::Closed)?;
         let readers = Arc::clone(self);
         tokio::task::spawn_blocking(move || read(&readers.pin()?.rows()))
             .await
@@ -47,7 +53,11 @@ impl Readers {
 
     /// Begins a reading transaction now. It sees what is committed now, however long it lives.
     pub(super) fn pin(self: &Arc<Self>) -> Result<Pinned, StoreError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
         let connection = match idle {
             Some(connection) => connection,
             None => schema::open_reader(&self.path)?,
@@ -55,7 +65,10 @@ impl Readers {
         connection.execute_batch("BEGIN DEFERRED")?;
         // SQLite takes its picture at the first read, not at BEGIN.
         super::rows::generation(&connection)?;
-        Ok(Pinned { connection: Some(connection), home: Arc::clone(self) })
+        Ok(Pinned {
+            connection: Some(connection),
+            home: Arc::clone(self),
+        })
     }
 
     fn take_back(&self, connection: Connection) {

@@ -76,6 +76,8 @@ impl<'c> Rows<'c> {
 
 /// The last change's generation number.
 pub(super) fn generation(connection: &Connection) -> Result<u64, StoreError> {
-    sql::one(connection, "SELECT generation FROM clock", &[], |row| Ok(row.get(0)?))?
-        .ok_or_else(|| StoreError::Corrupt("table `clock` is empty".to_owned()))
+    sql::one(connection, "SELECT generation FROM clock", &[], |row| {
+        Ok(row.get(0)?)
+    })?
+    .ok_or_else(|| StoreError::Corrupt("table `clock` is empty".to_owned()))
 }

@@ -43,7 +43,9 @@ impl Rows<'_> {
     pub fn snapshot_head(&self, base: u64) -> Result<SnapshotHead, StoreError> {
         let (generation, _) = self.configuration_in_force()?;
         let configuration: Configuration = self.configuration(generation)?.ok_or_else(|| {
-            StoreError::Corrupt(format!("configuration {generation} is in force but not kept"))
+            StoreError::Corrupt(format!(
+                "configuration {generation} is in force but not kept"
+            ))
         })?;
         let granting = configuration.granting().collect();
         let catalog = CatalogFile {
@@ -53,7 +55,11 @@ impl Rows<'_> {
             apis: configuration.apis,
             upstreams: configuration.upstreams,
         };
-        Ok(SnapshotHead { configuration: generation, catalog, granting })
+        Ok(SnapshotHead {
+            configuration: generation,
+            catalog,
+            granting,
+        })
     }
 
     /// Apps of a base, by ascending number.
@@ -91,7 +97,9 @@ impl Rows<'_> {
         // One row a grant; the rows of one app follow one another.
         while let Some(row) = rows.next().map_err(of_sql)? {
             let (entry, grant) = app_row(row)?;
-            if current.as_ref().is_none_or(|app| app.number != entry.number)
+            if current
+                .as_ref()
+                .is_none_or(|app| app.number != entry.number)
                 && let Some(done) = current.replace(entry)
             {
                 each(done)?;
@@ -108,8 +116,12 @@ impl Rows<'_> {
     pub fn keys_for_base_count(&self, now_s: u64) -> Result<u64, StoreError> {
         let (oldest_s, oldest_ms) = oldest(now_s);
         let select = format!("SELECT count(*) FROM keys WHERE {KEPT}");
-        let count =
-            sql::one(self.connection(), &select, params![oldest_s, oldest_ms], |r| Ok(r.get(0)?))?;
+        let count = sql::one(
+            self.connection(),
+            &select,
+            params![oldest_s, oldest_ms],
+            |r| Ok(r.get(0)?),
+        )?;
         Ok(count.unwrap_or(0))
     }
 
@@ -164,7 +176,10 @@ impl Rows<'_> {
             let select = "SELECT 1 FROM keys WHERE origin = ?1 AND origin <> 'issued' LIMIT 1";
             sql::one(self.connection(), select, params![origin], |_| Ok(())).map(|r| r.is_some())
         };
-        Ok(KeyFormats { foreign: exists("imported")?, foreign_sha256: exists("imported_sha256")? })
+        Ok(KeyFormats {
+            foreign: exists("imported")?,
+            foreign_sha256: exists("imported_sha256")?,
+        })
     }
 
     /// Tenants, and the deleted ones whose apps an overlay over `base` still tells of.
@@ -179,7 +194,11 @@ impl Rows<'_> {
                 true => format!("{DELETED_PREFIX}{number}"),
                 false => row.get("name")?,
             };
-            Ok(TenantEntry { number, name, enabled: row.get("enabled")? })
+            Ok(TenantEntry {
+                number,
+                name,
+                enabled: row.get("enabled")?,
+            })
         })
     }
 }
@@ -199,7 +218,10 @@ fn app_row(row: &Row<'_>) -> Result<(AppEntry, Option<Grant>), StoreError> {
         grants: Vec::new(),
     };
     let grant: (Option<u32>, Option<u32>) = (row.get("api")?, row.get("plan")?);
-    Ok((entry, grant.0.zip(grant.1).map(|(api, plan)| Grant { api, plan })))
+    Ok((
+        entry,
+        grant.0.zip(grant.1).map(|(api, plan)| Grant { api, plan }),
+    ))
 }
 
 // By position: this runs once a key, ten million times a base.
@@ -218,7 +240,11 @@ fn key_record(row: &Row<'_>) -> Result<KeyRecord, StoreError> {
             "revoked" => KeyState::Revoked,
             _ => return Err(corrupt("state")),
         },
-        environment: match row.get_ref(7)?.as_str().map_err(|_| corrupt("environment"))? {
+        environment: match row
+            .get_ref(7)?
+            .as_str()
+            .map_err(|_| corrupt("environment"))?
+        {
             "live" => Environment::Live,
             "test" => Environment::Test,
             _ => return Err(corrupt("environment")),

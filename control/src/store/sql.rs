@@ -1,6 +1,6 @@
 //! Small helpers of the modules that speak SQL: narrowing, pages, JSON columns.
 
-use super::{Page, Paged, PAGE_ROWS_MAX, StoreError};
+use super::{PAGE_ROWS_MAX, Page, Paged, StoreError};
 use rusqlite::types::{ToSql, Value};
 use rusqlite::{Connection, Row};
 use serde::Serialize;
@@ -47,7 +47,9 @@ pub(super) fn paged<T>(
     mut item: impl FnMut(&Row<'_>) -> Result<(u64, T), StoreError>,
 ) -> Result<Paged<T>, StoreError> {
     let rows_max = page.rows.clamp(1, PAGE_ROWS_MAX);
-    let after = page.after.map(|after| i64::try_from(after).unwrap_or(i64::MAX));
+    let after = page
+        .after
+        .map(|after| i64::try_from(after).unwrap_or(i64::MAX));
     let (beyond, direction) = match order {
         Order::OldestFirst => (format!("{number} > ?"), "ASC"),
         Order::NewestFirst => (format!("{number} < ?"), "DESC"),

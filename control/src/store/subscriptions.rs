@@ -52,13 +52,27 @@ impl Rows<'_> {
         let mut conditions = Conditions::default();
         conditions.add_if("tenants.number = ?", filter.tenant.map(|t| i64::from(t.0)));
         conditions.add_if("app = ?", filter.app.map(|app| i64::from(app.0)));
-        conditions.add_if("apis.name = ?", filter.api.as_ref().map(|api| api.to_string()));
-        conditions.add_if("state = ?", filter.state.map(|state| state.word().to_owned()));
+        conditions.add_if(
+            "apis.name = ?",
+            filter.api.as_ref().map(|api| api.to_string()),
+        );
+        conditions.add_if(
+            "state = ?",
+            filter.state.map(|state| state.word().to_owned()),
+        );
         let (number, order) = ("subscriptions.number", Order::OldestFirst);
-        sql::paged(self.connection(), SELECT, number, order, conditions, page, |row| {
-            let subscription = subscription(row)?;
-            Ok((subscription.number.0.into(), subscription))
-        })
+        sql::paged(
+            self.connection(),
+            SELECT,
+            number,
+            order,
+            conditions,
+            page,
+            |row| {
+                let subscription = subscription(row)?;
+                Ok((subscription.number.0.into(), subscription))
+            },
+        )
     }
 
     /// The subscription of that number.
@@ -77,7 +91,10 @@ impl Tx<'_> {
     ) -> Result<Subscription, StoreError> {
         let app = self.app_numbered(new.app)?;
         let (api, plan) = (self.api(&new.api)?, self.plan(&new.plan)?);
-        if !matches!(new.state, SubscriptionState::Requested | SubscriptionState::Approved) {
+        if !matches!(
+            new.state,
+            SubscriptionState::Requested | SubscriptionState::Approved
+        ) {
             let (from, to) = (SubscriptionState::Requested, new.state);
             return Err(TransitionRefused { from, to }.into());
         }
@@ -120,10 +137,19 @@ impl Tx<'_> {
         }
         let update = "UPDATE subscriptions SET state = ?2 WHERE number = ?1";
         sql::run(self.connection(), update, params![number.0, state.word()])?;
-        let after = Subscription { state, ..before.clone() };
+        let after = Subscription {
+            state,
+            ..before.clone()
+        };
         self.app_touch(before.app)?;
         let (action, id) = (state.word(), number.to_string());
-        self.audit(action, Subject::Subscription, &id, Some(&before), Some(&after))?;
+        self.audit(
+            action,
+            Subject::Subscription,
+            &id,
+            Some(&before),
+            Some(&after),
+        )?;
         Ok(after)
     }
 
@@ -148,7 +174,13 @@ impl Tx<'_> {
         let after = self.subscription(number)?;
         self.app_touch(before.app)?;
         let id = number.to_string();
-        self.audit("set_plan", Subject::Subscription, &id, Some(&before), Some(&after))?;
+        self.audit(
+            "set_plan",
+            Subject::Subscription,
+            &id,
+            Some(&before),
+            Some(&after),
+        )?;
         Ok(after)
     }
 
@@ -162,6 +194,9 @@ impl Tx<'_> {
         if self.plan_includes(plan.0, api.0)? {
             return Ok(());
         }
-        Err(StoreError::PlanLacksApi { plan: plan_name.to_string(), api: api_name.to_string() })
+        Err(StoreError::PlanLacksApi {
+            plan: plan_name.to_string(),
+            api: api_name.to_string(),
+        })
     }
 }

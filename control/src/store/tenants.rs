@@ -26,15 +26,24 @@ impl Rows<'_> {
         let mut conditions = Conditions::default();
         conditions.add("deleted_ms IS NULL");
         let order = Order::OldestFirst;
-        sql::paged(self.connection(), SELECT, "number", order, conditions, page, |row| {
-            let tenant = tenant(row)?;
-            Ok((tenant.number.0.into(), tenant))
-        })
+        sql::paged(
+            self.connection(),
+            SELECT,
+            "number",
+            order,
+            conditions,
+            page,
+            |row| {
+                let tenant = tenant(row)?;
+                Ok((tenant.number.0.into(), tenant))
+            },
+        )
     }
 
     /// The tenant of that name.
     pub fn tenant(&self, name: &Name) -> Result<Tenant, StoreError> {
-        self.tenant_if_any(name)?.ok_or_else(|| StoreError::not_found(Subject::Tenant, name))
+        self.tenant_if_any(name)?
+            .ok_or_else(|| StoreError::not_found(Subject::Tenant, name))
     }
 
     fn tenant_if_any(&self, name: &Name) -> Result<Option<Tenant>, StoreError> {
@@ -52,7 +61,10 @@ impl Tx<'_> {
         }
         if self.tenant_if_any(&spec.name)?.is_some() {
             let id = spec.name.to_string();
-            return Err(StoreError::Exists { subject: Subject::Tenant, id });
+            return Err(StoreError::Exists {
+                subject: Subject::Tenant,
+                id,
+            });
         }
         let insert = "INSERT INTO tenants (name, enabled, created_ms) VALUES (?1, ?2, ?3)";
         sql::run(
@@ -75,10 +87,19 @@ impl Tx<'_> {
         }
         let update = "UPDATE tenants SET enabled = ?2 WHERE number = ?1";
         sql::run(self.connection(), update, params![before.number.0, enabled])?;
-        let after = Tenant { enabled, ..before.clone() };
+        let after = Tenant {
+            enabled,
+            ..before.clone()
+        };
         self.catalog_changed = true;
         let action = if enabled { "enable" } else { "disable" };
-        self.audit(action, Subject::Tenant, name.as_str(), Some(&before), Some(&after))?;
+        self.audit(
+            action,
+            Subject::Tenant,
+            name.as_str(),
+            Some(&before),
+            Some(&after),
+        )?;
         Ok(after)
     }
 
@@ -87,13 +108,23 @@ impl Tx<'_> {
         let before = self.tenant(name)?;
         let apps = "SELECT name FROM apps WHERE tenant = ?1 AND deleted_ms IS NULL LIMIT 1";
         let app: Option<String> =
-            sql::one(self.connection(), apps, params![before.number.0], |row| Ok(row.get(0)?))?;
+            sql::one(self.connection(), apps, params![before.number.0], |row| {
+                Ok(row.get(0)?)
+            })?;
         if let Some(app) = app {
             let (subject, by) = (Subject::Tenant, format!("the app `{app}`"));
-            return Err(StoreError::InUse { subject, id: name.to_string(), by });
+            return Err(StoreError::InUse {
+                subject,
+                id: name.to_string(),
+                by,
+            });
         }
         let update = "UPDATE tenants SET deleted_ms = ?2, enabled = 0 WHERE number = ?1";
-        sql::run(self.connection(), update, params![before.number.0, self.now().0])?;
+        sql::run(
+            self.connection(),
+            update,
+            params![before.number.0, self.now().0],
+        )?;
         self.catalog_changed = true;
         self.audit_deleted(Subject::Tenant, name.as_str(), &before)
     }

@@ -35,10 +35,18 @@ impl Rows<'_> {
     /// Admin tokens by number, withdrawn ones too.
     pub fn tokens(&self, page: Page) -> Result<Paged<AdminToken>, StoreError> {
         let (conditions, order) = (Conditions::default(), Order::OldestFirst);
-        sql::paged(self.connection(), SELECT, "number", order, conditions, page, |row| {
-            let token = token(row)?;
-            Ok((token.number.0.into(), token))
-        })
+        sql::paged(
+            self.connection(),
+            SELECT,
+            "number",
+            order,
+            conditions,
+            page,
+            |row| {
+                let token = token(row)?;
+                Ok((token.number.0.into(), token))
+            },
+        )
     }
 
     /// The token whose SHA-256 this is, unless it was withdrawn.
@@ -57,9 +65,17 @@ impl Rows<'_> {
 
 impl Tx<'_> {
     /// Keeps the digest of an admin token.
-    pub fn token_create(&mut self, label: Name, sha256: [u8; 32]) -> Result<AdminToken, StoreError> {
+    pub fn token_create(
+        &mut self,
+        label: Name,
+        sha256: [u8; 32],
+    ) -> Result<AdminToken, StoreError> {
         let insert = "INSERT INTO tokens (label, digest, created_ms) VALUES (?1, ?2, ?3)";
-        sql::run(self.connection(), insert, params![label.as_str(), sha256, self.now().0])?;
+        sql::run(
+            self.connection(),
+            insert,
+            params![label.as_str(), sha256, self.now().0],
+        )?;
         let number = TokenNumber(sql::new_number(self.connection(), Subject::Token)?);
         let created = self.token_numbered(number)?;
         self.audit_created(Subject::Token, &number.to_string(), &created)?;
@@ -73,16 +89,34 @@ impl Tx<'_> {
             return Ok(before);
         }
         let left = "SELECT count(*) FROM tokens WHERE withdrawn_ms IS NULL AND number <> ?1";
-        let left: Option<u64> =
-            sql::one(self.connection(), left, params![number.0], |row| Ok(row.get(0)?))?;
+        let left: Option<u64> = sql::one(self.connection(), left, params![number.0], |row| {
+            Ok(row.get(0)?)
+        })?;
         if left == Some(0) {
             let (subject, by) = (Subject::Token, "everybody: it is the last one".to_owned());
-            return Err(StoreError::InUse { subject, id: number.to_string(), by });
+            return Err(StoreError::InUse {
+                subject,
+                id: number.to_string(),
+                by,
+            });
         }
-        let after = AdminToken { withdrawn_ms: Some(self.now().0), ..before.clone() };
+        let after = AdminToken {
+            withdrawn_ms: Some(self.now().0),
+            ..before.clone()
+        };
         let update = "UPDATE tokens SET withdrawn_ms = ?2 WHERE number = ?1";
-        sql::run(self.connection(), update, params![number.0, after.withdrawn_ms])?;
-        self.audit("withdraw", Subject::Token, &number.to_string(), Some(&before), Some(&after))?;
+        sql::run(
+            self.connection(),
+            update,
+            params![number.0, after.withdrawn_ms],
+        )?;
+        self.audit(
+            "withdraw",
+            Subject::Token,
+            &number.to_string(),
+            Some(&before),
+            Some(&after),
+        )?;
         Ok(after)
     }
 }

@@ -8,27 +8,44 @@ use rusqlite::{Row, params};
 const SELECT: &str = "SELECT number, spec FROM upstreams";
 
 fn upstream(row: &Row<'_>) -> Result<Upstream, StoreError> {
-    Ok(Upstream { number: UpstreamNumber(row.get("number")?), spec: sql::json(row, "spec")? })
+    Ok(Upstream {
+        number: UpstreamNumber(row.get("number")?),
+        spec: sql::json(row, "spec")?,
+    })
 }
 
 impl Rows<'_> {
     /// Upstreams by number.
     pub fn upstreams(&self, page: Page) -> Result<Paged<Upstream>, StoreError> {
         let (conditions, order) = (Conditions::default(), Order::OldestFirst);
-        sql::paged(self.connection(), SELECT, "number", order, conditions, page, |row| {
-            let upstream = upstream(row)?;
-            Ok((upstream.number.0.into(), upstream))
-        })
+        sql::paged(
+            self.connection(),
+            SELECT,
+            "number",
+            order,
+            conditions,
+            page,
+            |row| {
+                let upstream = upstream(row)?;
+                Ok((upstream.number.0.into(), upstream))
+            },
+        )
     }
 
     /// The upstream of that name.
     pub fn upstream(&self, name: &Name) -> Result<Upstream, StoreError> {
-        self.upstream_if_any(name)?.ok_or_else(|| StoreError::not_found(Subject::Upstream, name))
+        self.upstream_if_any(name)?
+            .ok_or_else(|| StoreError::not_found(Subject::Upstream, name))
     }
 
     /// All upstreams by number.
     pub(super) fn upstreams_all(&self) -> Result<Vec<Upstream>, StoreError> {
-        sql::all(self.connection(), &format!("{SELECT} ORDER BY number"), &[], upstream)
+        sql::all(
+            self.connection(),
+            &format!("{SELECT} ORDER BY number"),
+            &[],
+            upstream,
+        )
     }
 
     fn upstream_if_any(&self, name: &Name) -> Result<Option<Upstream>, StoreError> {
@@ -42,11 +59,18 @@ impl Tx<'_> {
     pub fn upstream_create(&mut self, spec: UpstreamSpec) -> Result<Upstream, StoreError> {
         if self.upstream_if_any(&spec.name)?.is_some() {
             let id = spec.name.to_string();
-            return Err(StoreError::Exists { subject: Subject::Upstream, id });
+            return Err(StoreError::Exists {
+                subject: Subject::Upstream,
+                id,
+            });
         }
         self.configuration_changes()?;
         let insert = "INSERT INTO upstreams (name, spec) VALUES (?1, ?2)";
-        sql::run(self.connection(), insert, params![spec.name.as_str(), sql::to_json(&spec)?])?;
+        sql::run(
+            self.connection(),
+            insert,
+            params![spec.name.as_str(), sql::to_json(&spec)?],
+        )?;
         let number = UpstreamNumber(sql::new_number(self.connection(), Subject::Upstream)?);
         let created = Upstream { number, spec };
         self.audit_created(Subject::Upstream, created.spec.name.as_str(), &created)?;
@@ -61,10 +85,23 @@ impl Tx<'_> {
         }
         self.configuration_changes()?;
         let update = "UPDATE upstreams SET spec = ?2 WHERE number = ?1";
-        sql::run(self.connection(), update, params![before.number.0, sql::to_json(&spec)?])?;
-        let after = Upstream { number: before.number, spec };
+        sql::run(
+            self.connection(),
+            update,
+            params![before.number.0, sql::to_json(&spec)?],
+        )?;
+        let after = Upstream {
+            number: before.number,
+            spec,
+        };
         let id = after.spec.name.as_str();
-        self.audit("replace", Subject::Upstream, id, Some(&before), Some(&after))?;
+        self.audit(
+            "replace",
+            Subject::Upstream,
+            id,
+            Some(&before),
+            Some(&after),
+        )?;
         Ok(after)
     }
 
@@ -73,10 +110,16 @@ impl Tx<'_> {
         let before = self.upstream(name)?;
         let user = "SELECT name FROM apis WHERE upstream = ?1 LIMIT 1";
         let api: Option<String> =
-            sql::one(self.connection(), user, params![before.number.0], |row| Ok(row.get(0)?))?;
+            sql::one(self.connection(), user, params![before.number.0], |row| {
+                Ok(row.get(0)?)
+            })?;
         if let Some(api) = api {
             let (subject, by) = (Subject::Upstream, format!("the API `{api}`"));
-            return Err(StoreError::InUse { subject, id: name.to_string(), by });
+            return Err(StoreError::InUse {
+                subject,
+                id: name.to_string(),
+                by,
+            });
         }
         self.configuration_changes()?;
         let delete = "DELETE FROM upstreams WHERE number = ?1";

@@ -77,7 +77,11 @@ fn bucket(row: &Row<'_>) -> Result<(u64, UsageBucket), StoreError> {
     let key: i64 = row.get("key")?;
     let bucket = UsageBucket {
         minute_ms: row.get("minute_ms")?,
-        key: if key == 0 { None } else { Some(id_from_sql(key)?) },
+        key: if key == 0 {
+            None
+        } else {
+            Some(id_from_sql(key)?)
+        },
         api: row.get("api")?,
         class: row.get("class")?,
         requests: row.get("requests")?,
@@ -94,7 +98,11 @@ fn clamp(value: u64) -> i64 {
 
 impl Rows<'_> {
     /// Minutes of usage, newest first.
-    pub fn usage(&self, filter: &UsageFilter, page: Page) -> Result<Paged<UsageBucket>, StoreError> {
+    pub fn usage(
+        &self,
+        filter: &UsageFilter,
+        page: Page,
+    ) -> Result<Paged<UsageBucket>, StoreError> {
         let mut conditions = Conditions::default();
         conditions.add_if("key = ?", filter.key.map(id_to_sql));
         let api = filter.api.as_ref().map(|name| name.to_string());
@@ -102,7 +110,15 @@ impl Rows<'_> {
         conditions.add_if("minute_ms >= ?", filter.from_ms.map(clamp));
         conditions.add_if("minute_ms < ?", filter.until_ms.map(clamp));
         let order = Order::NewestFirst;
-        sql::paged(self.connection(), SELECT, "number", order, conditions, page, bucket)
+        sql::paged(
+            self.connection(),
+            SELECT,
+            "number",
+            order,
+            conditions,
+            page,
+            bucket,
+        )
     }
 }
 
@@ -112,7 +128,9 @@ impl Tx<'_> {
         let boot = batch.boot.cast_signed();
         let last = "SELECT sequence FROM usage_batches WHERE node = ?1 AND boot = ?2";
         let last: Option<u64> =
-            sql::one(self.connection(), last, params![batch.node, boot], |row| Ok(row.get(0)?))?;
+            sql::one(self.connection(), last, params![batch.node, boot], |row| {
+                Ok(row.get(0)?)
+            })?;
         let last = last.unwrap_or(0);
         if batch.sequence <= last {
             return Ok(Ingested::Seen);
@@ -124,11 +142,19 @@ impl Tx<'_> {
         let note = "INSERT INTO usage_batches (node, boot, sequence, at_ms)
             VALUES (?1, ?2, ?3, ?4)
             ON CONFLICT (node, boot) DO UPDATE SET sequence = ?3, at_ms = ?4";
-        sql::run(self.connection(), note, params![batch.node, boot, batch.sequence, now_ms])?;
+        sql::run(
+            self.connection(),
+            note,
+            params![batch.node, boot, batch.sequence, now_ms],
+        )?;
         let forget = "DELETE FROM usage_batches WHERE node = ?1 AND at_ms < ?2";
         let oldest_ms = now_ms.saturating_sub(BOOTS_KEPT_MS);
         sql::run(self.connection(), forget, params![batch.node, oldest_ms])?;
-        Ok(if batch.sequence == last + 1 { Ingested::Added } else { Ingested::AddedAfterGap })
+        Ok(if batch.sequence == last + 1 {
+            Ingested::Added
+        } else {
+            Ingested::AddedAfterGap
+        })
     }
 
     fn usage_add_row(&mut self, row: &UsageRow, minute_ms: u64) -> Result<(), StoreError> {
@@ -136,7 +162,7 @@ impl Tx<'_> {
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
             ON CONFLICT (minute_ms, key, api, class) DO UPDATE SET
             requests = requests + ?5, bytes_in = bytes_in + ?6, bytes_out = bytes_out + ?7";
-        let key = row.key.cast_signed();
+        let key = row.key.map_or(0, id_to_sql);
         let values = params![
             minute_ms,
             key,

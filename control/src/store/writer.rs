@@ -26,7 +26,10 @@ impl Writer {
     /// Starts the thread on an open, migrated connection.
     pub(super) fn start(mut connection: Connection, clock: Clock) -> Result<Self, StoreError> {
         let generation = super::rows::generation(&connection)?;
-        let (told, commits) = watch::channel(Committed { generation, at: Tick(0) });
+        let (told, commits) = watch::channel(Committed {
+            generation,
+            at: Tick(0),
+        });
         let (jobs, mut waiting) = mpsc::channel::<Job>(JOBS_WAITING_MAX);
         let run = move || {
             while let Some(job) = waiting.blocking_recv() {
