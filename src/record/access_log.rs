@@ -6,6 +6,7 @@
 //! disk costs lines, never a request. Absent on purpose: query strings, headers and keys. A
 //! path is cut at its first `?`, should anyone pass a whole target.
 
+use super::address_text::push_address;
 use super::counters::{Counter, Counters};
 use super::json_text::write_string;
 use super::timestamp::Timestamps;
@@ -13,7 +14,6 @@ use crate::clock::WallTime;
 use crate::refusal::Refusal;
 use crate::snapshot::ids::KeyId;
 use crossbeam::queue::ArrayQueue;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -140,8 +140,9 @@ fn number(out: &mut Vec<u8>, label: &str, value: u64) {
 fn address(out: &mut Vec<u8>, label: &str, value: Option<SocketAddr>) {
     if let Some(value) = value {
         field(out, label);
-        // A vector takes any number of bytes, so this cannot fail.
-        let _ = write!(out, "\"{value}\"");
+        out.push(b'"');
+        push_address(out, value);
+        out.push(b'"');
     }
 }
 

@@ -7,6 +7,7 @@
 //! and sockets on a worker; they belong to the log thread and to [`link`](crate::link).
 
 pub mod access_log;
+pub mod address_text;
 pub mod counters;
 mod exposition;
 pub mod histogram;

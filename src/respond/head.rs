@@ -1,8 +1,6 @@
 //! Writes the head of a target's answer as the client reads it: made from the parsed form,
 //! hop-by-hop fields left out, framed for the client's version of HTTP.
 
-use std::io::Write;
-
 use crate::parse::headers::{ConnectionTokens, is_hop_by_hop};
 use crate::parse::{BodyFraming, ResponseHead};
 use crate::record::request_id::RequestId;
@@ -67,8 +65,9 @@ pub fn connection(out: &mut Vec<u8>, http_1_0: bool, keep_alive: bool) {
 
 /// The answer's version is the gateway's own, whatever the target speaks (RFC 9110, 2.5).
 fn status_line(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>) {
-    // Writes into a Vec cannot fail.
-    let _ = write!(out, "HTTP/1.1 {} ", head.status);
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(itoa::Buffer::new().format(head.status).as_bytes());
+    out.push(b' ');
     out.extend_from_slice(head.reason.as_bytes());
     out.extend_from_slice(b"\r\n");
 }

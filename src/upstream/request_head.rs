@@ -4,12 +4,12 @@
 //! are hop-by-hop fields and those that `Connection` names (RFC 9110, section 7.6.1), the key, and
 //! every field by which a client could pretend to be the gateway.
 
-use std::io::Write;
 use std::net::IpAddr;
 
 use crate::authenticate::Place;
 use crate::parse::headers::{ConnectionTokens, is_hop_by_hop};
 use crate::parse::{BodyFraming, RequestHead};
+use crate::record::address_text::push_ip;
 use crate::record::request_id::RequestId;
 
 /// Who calls, as the target is told.
@@ -124,14 +124,18 @@ fn write_framing(out: &mut Vec<u8>, framing: BodyFraming) {
 fn write_forwarded(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, added: &Added<'_>) {
     out.extend_from_slice(b"Via: 1.1 keyway\r\nX-Request-Id: ");
     out.extend_from_slice(added.request_id.as_bytes());
-    // Writes into a Vec cannot fail.
-    let _ = match added.client {
-        IpAddr::V4(v4) => write!(out, "\r\nX-Forwarded-For: {v4}\r\nForwarded: for={v4}"),
-        IpAddr::V6(v6) => write!(
-            out,
-            "\r\nX-Forwarded-For: {v6}\r\nForwarded: for=\"[{v6}]\""
-        ),
+    out.extend_from_slice(b"\r\nX-Forwarded-For: ");
+    push_ip(out, added.client);
+    // RFC 7239, section 6: an IPv6 address stands in brackets and quotes.
+    let (open, close): (&[u8], &[u8]) = if added.client.is_ipv6() {
+        (b"\"[", b"]\"")
+    } else {
+        (b"", b"")
     };
+    out.extend_from_slice(b"\r\nForwarded: for=");
+    out.extend_from_slice(open);
+    push_ip(out, added.client);
+    out.extend_from_slice(close);
     out.extend_from_slice(b";proto=http");
     if head.authority.is_empty() {
         out.extend_from_slice(b"\r\nX-Forwarded-Proto: http\r\n");
@@ -147,9 +151,7 @@ fn write_forwarded(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, added: &Added<
 fn write_identity(out: &mut Vec<u8>, identity: &Identity<'_>) {
     field(out, "Keyway-Tenant", identity.tenant.as_bytes());
     field(out, "Keyway-App", identity.app.as_bytes());
-    out.extend_from_slice(b"Keyway-Key-Id: ");
-    let _ = write!(out, "{}", identity.key);
-    out.extend_from_slice(b"\r\n");
+    field(out, "Keyway-Key-Id", &identity.key.encode());
     field(out, "Keyway-Plan", identity.plan.as_bytes());
     field(out, "Keyway-Environment", identity.environment.as_bytes());
 }
