@@ -16,15 +16,18 @@
 //!
 //! Beside the flow stand [`snapshot`] (everything a request is judged by, as one immutable file),
 //! [`link`] (the threads that may block: control, admin, files), [`worker`] (one event loop per
-//! core) and [`io`] (the only place that names the runtime).
+//! core) and [`io`] (the only place that names the runtime). [`node`] puts the process together,
+//! from [`settings`] and the command line in [`cli`].
 
 pub mod accept;
 pub mod authenticate;
 pub mod authorize;
+pub mod cli;
 pub mod clock;
 pub mod io;
 pub mod limit;
 pub mod link;
+pub mod node;
 pub mod parse;
 pub mod pipeline;
 pub mod record;

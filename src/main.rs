@@ -1,3 +1,12 @@
-//! The `keyway` binary.
+//! The `keyway` binary: the data plane of the gateway.
 
-fn main() {}
+use clap::Parser as _;
+use keyway::cli::Cli;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    Cli::parse().run()
+}

@@ -20,6 +20,8 @@ pub mod worker_handle;
 pub use worker_handle::{Phase, PhaseCell, WorkerHandle, WorkerSeat, WorkerState};
 
 #[cfg(test)]
+mod admin_tests;
+#[cfg(test)]
 pub mod testing;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@
 use super::access_log::{LogSink, Shared};
 use crate::clock::{Clock, Tick};
 use crate::settings::AccessLog;
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd as _;
@@ -15,7 +16,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Time between two complaints about the same disk.
 const COMPLAINT_NS: u64 = 60_000_000_000;
@@ -24,7 +25,8 @@ const COMPLAINT_NS: u64 = 60_000_000_000;
 #[derive(Debug)]
 pub struct LogThread {
     shared: Arc<Shared>,
-    thread: JoinHandle<()>,
+    /// Disconnected when the thread is gone.
+    gone: Receiver<()>,
 }
 
 /// Opens the access log and starts its thread. `None` and a sink to nowhere if it is off.
@@ -48,15 +50,17 @@ pub fn start(log: &AccessLog, clock: Clock) -> io::Result<(LogSink, Option<LogTh
         torn: false,
         complained: None,
     };
+    let (here, gone) = bounded(0);
     let thread = std::thread::Builder::new()
         .name("keyway-log".into())
-        .spawn(move || writer.run(&clock))?;
+        .spawn(move || {
+            let _here: Sender<()> = here;
+            writer.run(&clock);
+        })?;
     let known = shared.thread.set(thread.thread().clone()).is_ok();
     debug_assert!(known, "only this function names the thread");
-    Ok((
-        LogSink::on(Arc::clone(&shared)),
-        Some(LogThread { shared, thread }),
-    ))
+    let sink = LogSink::on(Arc::clone(&shared));
+    Ok((sink, Some(LogThread { shared, gone })))
 }
 
 impl LogThread {
@@ -66,12 +70,12 @@ impl LogThread {
         self.shared.ring();
     }
 
-    /// Asks the thread to write what is left and to end. The caller decides how long to wait
-    /// for that: a pipe that nobody reads can hold it forever.
-    pub fn stop(self) -> JoinHandle<()> {
+    /// Has the thread write what is left and end; false if it did not within `patience`. A pipe
+    /// that nobody reads, or a dead network disk, can hold it forever.
+    pub fn stop(self, patience: Duration) -> bool {
         self.shared.stop.store(true, Ordering::Release);
         self.shared.ring();
-        self.thread
+        self.gone.recv_timeout(patience) == Err(RecvTimeoutError::Disconnected)
     }
 }
 
@@ -246,7 +250,7 @@ mod tests {
         }
 
         fn stop(self) {
-            self.thread.stop().join().expect("ends well");
+            assert!(self.thread.stop(Duration::from_secs(20)), "did not end");
         }
     }
 
@@ -315,6 +319,26 @@ mod tests {
         log.wait(|stats| stats.lines_lost == 2 && stats.write_errors == 2);
         assert_eq!(log.sink.stats().lines_written, 0);
         log.stop();
+    }
+
+    #[test]
+    fn a_reader_that_never_reads_cannot_hold_the_end_up() {
+        let directory = tempfile::tempdir().expect("makes a directory");
+        let path = directory.path().join("pipe");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("makes a pipe");
+        let reader = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .expect("opens");
+        let mut log = Log::to(&path);
+        // More than a pipe holds.
+        let long = vec![b'a'; 2_000];
+        for _ in 0..200 {
+            log.send(&long);
+        }
+        assert!(!log.thread.stop(Duration::from_millis(20)));
+        drop(reader);
     }
 
     #[test]

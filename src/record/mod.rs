@@ -9,7 +9,7 @@
 pub mod access_log;
 pub mod address_text;
 pub mod counters;
-mod exposition;
+pub(crate) mod exposition;
 pub mod histogram;
 mod json_text;
 pub mod log_thread;
