@@ -318,3 +318,6 @@ fn extension(state: State, octet: u8) -> Result<State, FramingError> {
         _ => Err(FramingError::ExtensionInvalid),
     }
 }
+
+#[cfg(test)]
+mod tests;

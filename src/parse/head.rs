@@ -293,3 +293,8 @@ fn to_websocket(survey: &Survey<'_>, version: Version) -> bool {
     };
     named && survey.connection.upgrade && version == Version::H11
 }
+
+#[cfg(test)]
+mod smuggling;
+#[cfg(test)]
+mod tests;

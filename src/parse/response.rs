@@ -157,3 +157,6 @@ fn parse_whole<'h, 'b>(
     };
     Ok((head, end))
 }
+
+#[cfg(test)]
+mod tests;
