@@ -71,7 +71,7 @@ try
 
 Ctrl-C ends everything and leaves nothing behind",
         driver = status["driver"].as_str().unwrap_or("unknown"),
-        generation = status["generation"],
+        generation = status["snapshot"]["generation"],
         address = node.address,
         node_pid = node.child.pid(),
         admin = node.admin,

@@ -4,6 +4,7 @@
 //! the last of many connections, spread over all workers, got its 401. That is what an operator
 //! who presses the button sees; the time until the answer is told apart.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::control::Key;
 use crate::gateway::Gateway;
-use crate::http::Connection;
+use crate::http::{self, Ask, Connection};
 use crate::process::{Child, Cores};
 use crate::progress::Progress;
 use crate::statistics::percentile;
@@ -21,8 +22,8 @@ use crate::trouble::{Outcome, Trouble};
 use crate::wrk::{self, Load};
 use crate::{files, keys};
 
-/// Connections that ask. The kernel spreads them over the workers by hash; that all of 24 fall on
-/// one of two workers happens once in eight million runs, and `/status` shows whether.
+/// Connections that ask. The kernel spreads them over the workers by hash; `/status` is asked
+/// whether every worker has some.
 const PROBES: usize = 24;
 
 const WORKERS: usize = 2;
@@ -34,6 +35,9 @@ const LOAD_SECONDS: u64 = 3_600;
 
 /// A key that still opens after this time is not late but alive.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
+
+/// Longest time until the data plane tells of the probes' connections.
+const COUNTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Longest time that wrk may take to sum up.
 const SUM_WITHIN: Duration = Duration::from_secs(10);
@@ -101,11 +105,8 @@ pub async fn under_load(count: usize, progress: Progress) -> Outcome<Times> {
 
     let key_file = directory.path().join("keys");
     keys::write(&key_file, &load_keys, |_, key| key.to_owned())?;
+    let mut probes = connect(&mut gateway).await?;
     let mut load = start_load(&gateway, &key_file)?;
-    let mut probes = Vec::new();
-    for _ in 0..PROBES {
-        probes.push(Connection::open(gateway.node.address).await?);
-    }
     let (mut everywhere, mut answers) = (Vec::new(), Vec::new());
     for (done, key) in doomed.iter().enumerate() {
         if done % 50 == 0 {
@@ -126,6 +127,38 @@ pub async fn under_load(count: usize, progress: Progress) -> Outcome<Times> {
         answer_p99_ms: percentile(&answers, 99),
         load_per_s: end_load(&mut load).await?,
     })
+}
+
+/// Opens the probes' connections and makes sure that every worker has some of them.
+async fn connect(gateway: &mut Gateway) -> Outcome<Vec<Connection>> {
+    let mut probes = Vec::new();
+    for _ in 0..PROBES {
+        probes.push(Connection::open(gateway.node.address).await?);
+    }
+    let admin = gateway.node.admin;
+    // Nothing else is connected yet, and counters reach `/status` a moment later.
+    let open = gateway
+        .node
+        .child
+        .until("count its connections", COUNTED_WITHIN, async || {
+            let open = open_connections(admin).await?;
+            (open.iter().sum::<u64>() >= PROBES as u64).then_some(open)
+        })
+        .await?;
+    if open.len() != WORKERS || open.contains(&0) {
+        let what = format!("a worker has no probe: connections by worker {open:?}");
+        return Err(Trouble::wrong("probes", what));
+    }
+    Ok(probes)
+}
+
+async fn open_connections(admin: SocketAddr) -> Option<Vec<u64>> {
+    let status = http::once(admin, Ask::get("/status")).await.ok()?.json();
+    let workers = status["workers"].as_array()?;
+    workers
+        .iter()
+        .map(|worker| worker["open_connections"].as_u64())
+        .collect()
 }
 
 fn millis(time: Duration) -> f64 {
