@@ -17,10 +17,12 @@
 pub mod admin;
 pub mod apply;
 pub mod cli;
+pub mod data_dir;
 pub mod domain;
 pub mod fixture;
 pub mod ingest;
 pub mod link;
 pub mod publish;
+pub mod serve;
 pub mod state;
 pub mod store;

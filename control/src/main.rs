@@ -1,3 +1,85 @@
-//! The `keyway-control` binary.
+//! The `keyway-control` binary: reads the command line, and hands over.
 
-fn main() {}
+use clap::{Parser, Subcommand};
+use keyway_control::domain::Secret;
+use keyway_control::serve::{self, ServeOptions};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Keyway's control process: owns the keys and publishes snapshots.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    /// The data directory (serve, init).
+    #[arg(long, global = true, default_value = "keyway-data", value_name = "DIR")]
+    data: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a data directory: database, pepper, and the first admin token, which is printed once.
+    Init {
+        /// Also print one more admin token for a directory that has some; control must be down.
+        #[arg(long)]
+        another_token: bool,
+    },
+    /// Serve the admin API and the nodes; makes the data directory if it is new.
+    Serve {
+        /// Where the admin API listens; port 0 for any.
+        #[arg(long, default_value = "127.0.0.1:7000", value_name = "ADDRESS")]
+        listen: SocketAddr,
+        /// Write the address that the admin API listens on to this file.
+        #[arg(long, value_name = "FILE")]
+        port_file: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_env("KEYWAY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("keyway-control: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    let data = arguments.data;
+    match arguments.command {
+        Command::Init { another_token } => {
+            match serve::init(&data, another_token).await? {
+                Some(token) => show(&token),
+                None => println!("{}: was made before; nothing changed", data.display()),
+            }
+            Ok(())
+        }
+        Command::Serve { listen, port_file } => {
+            let options = ServeOptions {
+                data,
+                listen,
+                port_file,
+            };
+            Ok(serve::serve(options, show).await?)
+        }
+    }
+}
+
+/// The only time that the token is seen.
+fn show(token: &Secret) {
+    println!("admin token (shown once, keep it safe): {}", token.expose());
+    // A pipe that nobody reads is no reason to stay down.
+    drop(std::io::stdout().flush());
+}

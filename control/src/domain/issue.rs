@@ -6,6 +6,7 @@
 use super::{Environment, KeyId, KeyOrigin};
 use keyway::authenticate::digest::Pepper;
 use keyway::authenticate::key_form::{self, Form};
+use sha2::{Digest, Sha256};
 use std::fmt;
 
 /// Shortest key that may be imported in plain text, bytes: below lies what can be guessed.
@@ -139,5 +140,70 @@ fn fresh_id() -> Result<KeyId, KeysmithError> {
         if let Some(id) = KeyId::new(getrandom::u64()?) {
             return Ok(id);
         }
+    }
+}
+
+/// A fresh admin token, and the SHA-256 that the store keeps of it. It has 160 random bits, so a
+/// slow hash would add nothing.
+pub fn fresh_admin_token() -> Result<(Secret, [u8; 32]), KeysmithError> {
+    let mut random = [0; 20];
+    getrandom::fill(&mut random)?;
+    let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let token = Secret(format!("kwa_{digits}"));
+    let digest = Sha256::digest(token.expose().as_bytes()).into();
+    Ok((token, digest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keysmith() -> Keysmith {
+        Keysmith::new(Pepper::new(7, &[1; 32]).expect("long enough"))
+    }
+
+    #[test]
+    fn a_fresh_key_is_recognized_by_its_digest_and_nothing_of_it_is_kept() {
+        let issued = keysmith().issue(Environment::Test).expect("issues");
+        assert!(issued.secret.expose().starts_with("kw_test_"));
+        let again = keysmith()
+            .adopt_plain(issued.secret.expose())
+            .expect("adopts");
+        assert_eq!(again.digest, issued.credential.digest);
+        assert_eq!((again.pepper, again.origin), (7, KeyOrigin::Issued));
+        assert_ne!(
+            again.id, issued.credential.id,
+            "the id tells nothing of the secret"
+        );
+        assert!(!format!("{issued:?}").contains(&issued.secret.expose()[8..]));
+    }
+
+    #[test]
+    fn a_foreign_key_is_taken_in_and_a_damaged_one_of_ours_is_not() {
+        let foreign = keysmith()
+            .adopt_plain("sk-0123456789abcdef")
+            .expect("adopts");
+        assert_eq!(foreign.origin, KeyOrigin::Imported);
+        let mut damaged = keysmith()
+            .issue(Environment::Live)
+            .expect("issues")
+            .secret
+            .0;
+        let last = if damaged.pop() == Some('0') { '1' } else { '0' };
+        damaged.push(last);
+        for (key, expected) in [
+            (damaged.as_str(), KeysmithError::ImportDamaged),
+            ("short", KeysmithError::ImportForm),
+            ("with a space in it, long enough", KeysmithError::ImportForm),
+        ] {
+            let error = keysmith().adopt_plain(key).expect_err("refused");
+            assert_eq!(error.to_string(), expected.to_string());
+        }
+    }
+
+    #[test]
+    fn two_admin_tokens_are_never_the_same() {
+        let (first, second) = (fresh_admin_token(), fresh_admin_token());
+        assert_ne!(first.expect("makes").1, second.expect("makes").1);
     }
 }

@@ -25,7 +25,7 @@ pub use app::{App, AppSpec};
 pub use attributes::{Attributes, Scalar};
 pub use audit::{Actor, AuditEntry, Subject};
 pub use invalid::Invalid;
-pub use issue::{Credential, Issued, Keysmith, KeysmithError, Secret};
+pub use issue::{Credential, Issued, Keysmith, KeysmithError, Secret, fresh_admin_token};
 pub use key::{Environment, FinalState, Key, KeyOrigin, KeyState, NewKey, UnknownWord, Validity};
 pub use keyway::snapshot::KeyId;
 pub use name::Name;

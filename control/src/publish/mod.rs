@@ -1,15 +1,54 @@
 //! From rows to what every worker serves, and the proof of it.
 //!
 //! Every commit of the [`store`](crate::store) wakes the publisher by itself: nobody has to say
-//! that something changed.
+//! that something changed. One task ([`push`]) decides and publishes: [`check`] holds the reasons
+//! not to, [`build`] turns rows into the snapshot's content, the data plane's own library writes
+//! the files. The [`board`] knows who serves what; a [`Receipt`] is read off it.
+//!
+//! # Generations
+//! Changes and publications draw their numbers from one sequence, so a change with number 7 is in
+//! every generation from 7 up. A publication's number is on disk before its first file is; after a
+//! crash the next one gets a higher number, and what the store says is published at once.
+//!
+//! # Base and overlay
+//! A small change is published as an overlay: everything that changed since the base, however
+//! many millions of keys the base has. When an overlay outgrows its bound, the next publication is
+//! a new base.
+//!
+//! # Rollback
+//! [`Publisher::rollback`] steps the *configuration* (plans, APIs, upstreams) back to what an
+//! earlier generation served, and holds it there. Tenants, apps, subscriptions and keys stay as
+//! they are now: to step those back would bring revoked keys and cancelled subscriptions to life
+//! again. It is published under a new, higher number, so nodes take it like any other generation,
+//! receipts prove it, and nothing has to be signed. While the configuration is held, keys and apps
+//! go on changing. The hold ends, and the store's own configuration is published again, with the
+//! next change of a plan, an API or an upstream, or with [`Publisher::publish`].
+
+pub mod board;
+pub mod build;
+pub mod check;
+pub mod process;
+pub mod push;
+mod receipts;
 
 use crate::domain::Actor;
+use crate::store::Store;
+use board::Board;
+use keyway::clock::Clock;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
 
-/// Handle to the publishing task; cheap to clone.
+/// Handle to the publishing task; cheap to clone. The task ends with the last one.
 #[derive(Clone, Debug)]
-pub struct Publisher {}
+pub struct Publisher {
+    store: Store,
+    clock: Clock,
+    board: Board,
+    orders: mpsc::Sender<push::Order>,
+    state: watch::Receiver<push::State>,
+}
 
 /// Proof, or the lack of it, that a change is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,14 +127,14 @@ pub struct PublishStatus {
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// One of the reasons not to.
-    #[error("{0}")]
-    Refused(String),
+    #[error(transparent)]
+    Refused(#[from] check::Reason),
     /// That generation's configuration is not kept.
     #[error("generation {0} was never published, or its configuration is no longer kept")]
     GenerationUnknown(u64),
     /// The files could not be written.
     #[error("the snapshot could not be written: {0}")]
-    Files(String),
+    Files(#[from] keyway::snapshot::publish::PublishError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
@@ -104,17 +143,36 @@ pub enum PublishError {
     Closed,
 }
 
+/// Orders that may wait; the next one makes its caller wait.
+const ORDERS_WAITING_MAX: usize = 64;
+
 impl Publisher {
-    /// Wakes the publisher. The store does this at every commit; it is only needed after a problem
-    /// outside of the store (a full disk) was mended.
-    pub fn changed(&self) {}
+    /// Takes the snapshot directory, and starts the task that keeps it up with the store. What the
+    /// store holds beyond what is served is published at once.
+    pub async fn start(
+        store: Store,
+        clock: Clock,
+        board: Board,
+        snapshots: &Path,
+    ) -> Result<Self, PublishError> {
+        let (orders, waiting) = mpsc::channel(ORDERS_WAITING_MAX);
+        let engine = push::Engine::open(store.clone(), clock, snapshots, waiting).await?;
+        let state = engine.state();
+        tokio::spawn(engine.run());
+        Ok(Self {
+            store,
+            clock,
+            board,
+            orders,
+            state,
+        })
+    }
 
     /// Waits until every worker of every known node serves a generation that holds the change
     /// with this number ([`Outcome::generation`](crate::store::Outcome::generation)), at most
     /// `timeout`. Who is late is named in the receipt, which then is not complete.
     pub async fn enforced(&self, generation: u64, timeout: Duration) -> Receipt {
-        let _ = (generation, timeout);
-        unimplemented!()
+        receipts::enforced(self, generation, timeout).await
     }
 
     /// Publishes now, and ends a hold after a rollback. Answers when the manifest is in place.
@@ -123,18 +181,47 @@ impl Publisher {
         actor: Actor,
         options: PublishOptions,
     ) -> Result<Published, PublishError> {
-        let _ = (actor, options);
-        unimplemented!()
+        self.order(|reply| push::Order::Publish {
+            actor,
+            options,
+            reply,
+        })
+        .await
     }
 
     /// Steps the configuration back to what generation `to` served and holds it there.
     pub async fn rollback(&self, actor: Actor, to: u64) -> Result<Published, PublishError> {
-        let _ = (actor, to);
-        unimplemented!()
+        self.order(|reply| push::Order::Rollback { actor, to, reply })
+            .await
+    }
+
+    async fn order(
+        &self,
+        order: impl FnOnce(oneshot::Sender<Result<Published, PublishError>>) -> push::Order,
+    ) -> Result<Published, PublishError> {
+        let (reply, replied) = oneshot::channel();
+        self.orders
+            .send(order(reply))
+            .await
+            .map_err(|_| PublishError::Closed)?;
+        replied.await.map_err(|_| PublishError::Closed)?
     }
 
     /// What is served, by whom.
     pub fn status(&self) -> PublishStatus {
-        unimplemented!()
+        let state = self.state.borrow().clone();
+        let newest = state.published.map_or(0, |published| published.generation);
+        PublishStatus {
+            published: state.published,
+            store_generation: self.store.commits().borrow().generation,
+            held_configuration: state.held_configuration,
+            problem: state.problem,
+            nodes: self.board.verdict(newest, self.clock.tick()).nodes,
+        }
+    }
+
+    /// Tells of every published generation: what the link announces.
+    pub fn published(&self) -> watch::Receiver<push::State> {
+        self.state.clone()
     }
 }

@@ -174,6 +174,12 @@ impl Store {
         self.writer.run(job).await
     }
 
+    /// When the change with that generation number was on disk; none if that was before this start
+    /// or thousands of changes ago.
+    pub fn committed_at(&self, generation: u64) -> Option<keyway::clock::Tick> {
+        self.writer.committed_at(generation)
+    }
+
     /// Tells of every commit: what wakes the publisher.
     pub fn commits(&self) -> watch::Receiver<Committed> {
         self.writer.commits()

@@ -92,6 +92,12 @@ impl Rows<'_> {
         sql::one(self.connection(), &select, params![generation], publication)
     }
 
+    /// The publication of that generation, done or not.
+    pub fn publication_begun(&self, generation: u64) -> Result<Option<Publication>, StoreError> {
+        let select = format!("{SELECT} WHERE generation = ?1");
+        sql::one(self.connection(), &select, params![generation], publication)
+    }
+
     /// Who said that they serve that generation.
     pub fn receipts(&self, generation: u64) -> Result<Vec<NodeDone>, StoreError> {
         let select =

@@ -63,111 +63,100 @@ impl Rows<'_> {
     }
 
     /// Apps of a base, by ascending number.
-    pub fn apps_for_base<E: From<StoreError>>(
+    pub fn apps_for_base<R>(
         &self,
         head: &SnapshotHead,
-        each: impl FnMut(AppEntry) -> Result<(), E>,
-    ) -> Result<(), E> {
+        read: impl FnOnce(&mut dyn Iterator<Item = Result<AppEntry, StoreError>>) -> R,
+    ) -> Result<R, StoreError> {
         let select = format!("{APPS} WHERE apps.deleted_ms IS NULL ORDER BY apps.number, s.api");
-        self.app_entries(head, &select, &[], each)
+        self.app_entries(head, &select, &[], read)
+    }
+
+    /// How many apps changed after the base `base`; counts no further than `enough`.
+    pub fn apps_for_overlay_count(&self, base: u64, enough: u64) -> Result<u64, StoreError> {
+        let select = "SELECT count(*) FROM (SELECT 1 FROM apps WHERE changed > ?1 LIMIT ?2)";
+        sql::number(self.connection(), select, params![base, enough])
     }
 
     /// Apps that changed after the base `base`, by ascending number. A deleted one is disabled.
-    pub fn apps_for_overlay<E: From<StoreError>>(
+    pub fn apps_for_overlay<R>(
         &self,
         head: &SnapshotHead,
         base: u64,
-        each: impl FnMut(AppEntry) -> Result<(), E>,
-    ) -> Result<(), E> {
+        read: impl FnOnce(&mut dyn Iterator<Item = Result<AppEntry, StoreError>>) -> R,
+    ) -> Result<R, StoreError> {
         let select = format!("{APPS} WHERE apps.changed > ?1 ORDER BY apps.number, s.api");
-        self.app_entries(head, &select, params![base], each)
+        self.app_entries(head, &select, params![base], read)
     }
 
-    fn app_entries<E: From<StoreError>>(
+    fn app_entries<R>(
         &self,
         head: &SnapshotHead,
         select: &str,
         values: &[&dyn rusqlite::ToSql],
-        mut each: impl FnMut(AppEntry) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let of_sql = |error| E::from(StoreError::from(error));
-        let mut statement = self.connection().prepare_cached(select).map_err(of_sql)?;
-        let mut rows = statement.query(values).map_err(of_sql)?;
-        let mut current: Option<AppEntry> = None;
-        // One row a grant; the rows of one app follow one another.
-        while let Some(row) = rows.next().map_err(of_sql)? {
-            let (entry, grant) = app_row(row)?;
-            if current
-                .as_ref()
-                .is_none_or(|app| app.number != entry.number)
-                && let Some(done) = current.replace(entry)
-            {
-                each(done)?;
-            }
-            let granted = grant.filter(|g| head.granting.contains(&(g.plan, g.api)));
-            if let (Some(app), Some(grant)) = (current.as_mut(), granted) {
-                app.grants.push(grant);
-            }
-        }
-        current.map_or(Ok(()), each)
+        read: impl FnOnce(&mut dyn Iterator<Item = Result<AppEntry, StoreError>>) -> R,
+    ) -> Result<R, StoreError> {
+        let mut statement = self.connection().prepare_cached(select)?;
+        let rows = statement.query(values)?;
+        Ok(read(&mut AppEntries {
+            rows,
+            granting: &head.granting,
+            begun: None,
+        }))
     }
 
-    /// How many keys [`Rows::keys_for_base`] will hand out.
+    /// How many keys [`Rows::keys_for_base`] hands out.
     pub fn keys_for_base_count(&self, now_s: u64) -> Result<u64, StoreError> {
         let (oldest_s, oldest_ms) = oldest(now_s);
         let select = format!("SELECT count(*) FROM keys WHERE {KEPT}");
-        let count = sql::one(
-            self.connection(),
-            &select,
-            params![oldest_s, oldest_ms],
-            |r| Ok(r.get(0)?),
-        )?;
-        Ok(count.unwrap_or(0))
+        sql::number(self.connection(), &select, params![oldest_s, oldest_ms])
     }
 
     /// Keys of a base by ascending digest: all but those that were revoked or ended longer ago
     /// than [`RETIRED_KEPT_S`].
-    pub fn keys_for_base<E: From<StoreError>>(
+    pub fn keys_for_base<R>(
         &self,
         now_s: u64,
-        each: impl FnMut(KeyRecord) -> Result<(), E>,
-    ) -> Result<(), E> {
+        read: impl FnOnce(&mut dyn Iterator<Item = Result<KeyRecord, StoreError>>) -> R,
+    ) -> Result<R, StoreError> {
         let (oldest_s, oldest_ms) = oldest(now_s);
         let select = format!("{KEYS} WHERE {KEPT} ORDER BY digest");
-        self.key_records(&select, params![oldest_s, oldest_ms], each)
+        self.key_records(&select, params![oldest_s, oldest_ms], read)
     }
 
     /// How many keys changed after the base `base`; counts no further than `enough`.
     pub fn keys_for_overlay_count(&self, base: u64, enough: u64) -> Result<u64, StoreError> {
         let select = "SELECT count(*) FROM (SELECT 1 FROM keys WHERE changed > ?1 LIMIT ?2)";
-        let values = params![base, enough];
-        Ok(sql::one(self.connection(), select, values, |row| Ok(row.get(0)?))?.unwrap_or(0))
+        sql::number(self.connection(), select, params![base, enough])
+    }
+
+    /// Whether a key that changed after `generation` is revoked now.
+    pub fn keys_revoked_after(&self, generation: u64) -> Result<bool, StoreError> {
+        let select = "SELECT count(*) FROM (SELECT 1 FROM keys
+            WHERE changed > ?1 AND state = 'revoked' LIMIT 1)";
+        Ok(sql::number(self.connection(), select, params![generation])? > 0)
     }
 
     /// Keys that changed after the base `base`, by ascending digest, in whatever state.
-    pub fn keys_for_overlay<E: From<StoreError>>(
+    pub fn keys_for_overlay<R>(
         &self,
         base: u64,
-        each: impl FnMut(KeyRecord) -> Result<(), E>,
-    ) -> Result<(), E> {
+        read: impl FnOnce(&mut dyn Iterator<Item = Result<KeyRecord, StoreError>>) -> R,
+    ) -> Result<R, StoreError> {
         // The plus sign keeps SQLite from walking all keys by digest: few changed, sort those.
         let select = format!("{KEYS} WHERE changed > ?1 ORDER BY +digest");
-        self.key_records(&select, params![base], each)
+        self.key_records(&select, params![base], read)
     }
 
-    fn key_records<E: From<StoreError>>(
+    fn key_records<R>(
         &self,
         select: &str,
         values: &[&dyn rusqlite::ToSql],
-        mut each: impl FnMut(KeyRecord) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let of_sql = |error| E::from(StoreError::from(error));
-        let mut statement = self.connection().prepare_cached(select).map_err(of_sql)?;
-        let mut rows = statement.query(values).map_err(of_sql)?;
-        while let Some(row) = rows.next().map_err(of_sql)? {
-            each(key_record(row)?)?;
-        }
-        Ok(())
+        read: impl FnOnce(&mut dyn Iterator<Item = Result<KeyRecord, StoreError>>) -> R,
+    ) -> Result<R, StoreError> {
+        let mut statement = self.connection().prepare_cached(select)?;
+        let mut records = statement.query_and_then(values, key_record)?;
+        Ok(read(&mut records))
     }
 
     /// Which forms of keys exist beside ours.
@@ -200,6 +189,44 @@ impl Rows<'_> {
                 enabled: row.get("enabled")?,
             })
         })
+    }
+}
+
+/// Rows of [`APPS`], one a grant, put together to one entry an app.
+struct AppEntries<'r> {
+    rows: rusqlite::Rows<'r>,
+    granting: &'r BTreeSet<(u32, u32)>,
+    /// The first row of the next app has been read already.
+    begun: Option<AppEntry>,
+}
+
+impl AppEntries<'_> {
+    fn next_app(&mut self) -> Result<Option<AppEntry>, StoreError> {
+        let mut current = self.begun.take();
+        while let Some(row) = self.rows.next()? {
+            let (entry, grant) = app_row(row)?;
+            let grant = grant.filter(|g| self.granting.contains(&(g.plan, g.api)));
+            match &mut current {
+                Some(app) if app.number == entry.number => app.grants.extend(grant),
+                _ => {
+                    let mut entry = entry;
+                    entry.grants.extend(grant);
+                    if let Some(done) = current.replace(entry) {
+                        self.begun = current;
+                        return Ok(Some(done));
+                    }
+                }
+            }
+        }
+        Ok(current)
+    }
+}
+
+impl Iterator for AppEntries<'_> {
+    type Item = Result<AppEntry, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_app().transpose()
     }
 }
 

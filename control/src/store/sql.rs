@@ -93,6 +93,15 @@ pub(super) fn one<T>(
     rows.next()?.map(&mut item).transpose()
 }
 
+/// Reads the one number that `sql` finds.
+pub(super) fn number(
+    connection: &Connection,
+    sql: &str,
+    values: &[&dyn ToSql],
+) -> Result<u64, StoreError> {
+    Ok(one(connection, sql, values, |row| Ok(row.get(0)?))?.unwrap_or(0))
+}
+
 /// Reads all rows that `sql` finds.
 pub(super) fn all<T>(
     connection: &Connection,

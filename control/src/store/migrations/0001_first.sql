@@ -169,11 +169,15 @@ CREATE TABLE receipts (
     PRIMARY KEY (generation, node)
 ) STRICT, WITHOUT ROWID;
 
--- `gone_ms` is null while the node's link is up.
+-- Processes that were connected as nodes when control last looked: after a restart control waits for
+-- those that still live. `boot` is 64 random bits, kept as SQLite's signed integer.
 CREATE TABLE nodes (
-    name TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    boot INTEGER NOT NULL,
     workers INTEGER NOT NULL,
-    gone_ms INTEGER
+    pid INTEGER,
+    started INTEGER,
+    PRIMARY KEY (name, boot)
 ) STRICT, WITHOUT ROWID;
 
 -- The last batch of each boot: batches have no gaps, so one number tells which were counted.
