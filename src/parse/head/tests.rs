@@ -168,6 +168,9 @@ fn headers_are_counted() {
     };
     whole(&head_of(8), |head| assert_eq!(head.headers.len(), 8));
     assert_eq!(refusal(&head_of(9)), Some(Refusal::TooManyHeaders));
+    // A bare line feed would have been refused before the last of them came.
+    let bare = head_of(9).replacen("A: b\r\n", "A: b\n", 1);
+    assert_eq!(refusal(&bare), Some(Refusal::HeadMalformed));
     // The slots may be fewer than the limit allows.
     let text = head_of(3);
     let mut slots = [const { MaybeUninit::uninit() }; 2];
