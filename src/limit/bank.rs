@@ -156,3 +156,130 @@ fn index(number: usize, at: usize) -> WordIndex {
     let biased = ((1_usize << FIRST_BITS) << number) + at;
     WordIndex(u32::try_from(biased).expect("sixteen segments fill 32 bits"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::num::NonZeroU32;
+
+    use super::*;
+
+    fn tag(subject: u32) -> Tag {
+        Tag::new(NonZeroU32::MIN, subject)
+    }
+
+    #[test]
+    fn a_tag_keeps_its_word_and_shares_it_with_no_other() {
+        let bank = Bank::new(1_000);
+        let first = bank.find_or_insert(tag(1)).unwrap();
+        let second = bank.find_or_insert(tag(2)).unwrap();
+        assert_ne!(first, second);
+        assert!(bank.exchange(first, Point(0), Point(7)));
+        assert_eq!(bank.find(tag(1)), Some(first));
+        assert_eq!(bank.find_or_insert(tag(1)), Ok(first));
+        assert_eq!((bank.load(first), bank.load(second)), (Point(7), Point(0)));
+        assert_eq!(bank.words(), 2);
+    }
+
+    #[test]
+    fn a_tag_that_was_never_inserted_is_not_found() {
+        let bank = Bank::new(1_000);
+        bank.find_or_insert(tag(1)).unwrap();
+        assert_eq!(bank.find(tag(2)), None);
+        assert_eq!(bank.words(), 1);
+    }
+
+    #[test]
+    fn a_word_moves_only_from_where_it_stands() {
+        let bank = Bank::new(1);
+        let word = bank.find_or_insert(tag(1)).unwrap();
+        assert!(bank.exchange(word, Point(0), Point(5)));
+        assert!(!bank.exchange(word, Point(0), Point(9)));
+        assert_eq!(bank.load(word), Point(5));
+    }
+
+    #[test]
+    fn a_full_bank_says_so_and_still_finds_what_it_has() {
+        let bank = Bank::new(10);
+        for subject in 0..10 {
+            bank.find_or_insert(tag(subject)).unwrap();
+        }
+        assert_eq!(bank.find_or_insert(tag(10)), Err(BankFull));
+        assert!(bank.find_or_insert(tag(9)).is_ok());
+        assert_eq!(bank.words(), 10);
+    }
+
+    #[test]
+    fn a_bank_grows_by_segments_and_keeps_every_word() {
+        let bank = Bank::new(1 << 20);
+        let words: Vec<WordIndex> = (0..200_000)
+            .map(|subject| bank.find_or_insert(tag(subject)).unwrap())
+            .collect();
+        let grown = bank
+            .segments
+            .iter()
+            .filter(|segment| segment.get().is_some())
+            .count();
+        assert!(
+            (2..=4).contains(&grown),
+            "{grown} segments for 200 000 words"
+        );
+        let different: HashSet<u32> = words.iter().map(|word| word.0).collect();
+        assert_eq!(different.len(), words.len());
+        for (subject, word) in (0..).zip(&words) {
+            assert_eq!(bank.find(tag(subject)), Some(*word));
+        }
+    }
+
+    #[test]
+    fn every_slot_of_every_segment_has_its_own_index() {
+        let mut last = (1_u32 << FIRST_BITS) - 1;
+        for number in 0..SEGMENTS {
+            let slots = (1_usize << FIRST_BITS) << number;
+            assert_eq!(index(number, 0).0, last + 1);
+            last = index(number, slots - 1).0;
+        }
+        assert_eq!(last, u32::MAX);
+    }
+
+    #[test]
+    fn threads_that_insert_the_same_tags_agree_on_every_word() {
+        let bank = Bank::new(1 << 20);
+        let insert_all = || -> Vec<u32> {
+            (0..50_000)
+                .map(|subject| bank.find_or_insert(tag(subject)).unwrap().0)
+                .collect()
+        };
+        let all = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(insert_all)).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect::<Vec<_>>()
+        });
+        assert!(all.iter().all(|words| *words == all[0]));
+        assert_eq!(bank.words(), 50_000);
+    }
+
+    #[test]
+    fn threads_that_move_one_word_lose_no_step() {
+        let bank = Bank::new(1);
+        let word = bank.find_or_insert(tag(1)).unwrap();
+        let step = || {
+            for _ in 0..50_000 {
+                loop {
+                    let from = bank.load(word);
+                    if bank.exchange(word, from, from.plus(1)) {
+                        break;
+                    }
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(step);
+            }
+        });
+        assert_eq!(bank.load(word), Point(200_000));
+    }
+}

@@ -63,3 +63,80 @@ fn append_parameter(out: &mut Vec<u8>, key: &[u8], value: u64) {
     let mut digits = itoa::Buffer::new();
     out.extend_from_slice(digits.format(value.min(INTEGER_MAX)).as_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::model::{entry, limit};
+
+    fn text(fill: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        fill(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_policy_lists_every_limit_of_the_plan() {
+        let limits = [limit(1, 10, 1_000, 20), limit(2, 5_000, 3_600_000, 100)];
+        assert_eq!(
+            text(|out| append_policy(out, &limits)),
+            r#""limit-1";q=10;w=1, "limit-2";q=5000;w=3600"#
+        );
+    }
+
+    #[test]
+    fn the_standings_follow_the_order_of_the_policy() {
+        let limits = [limit(1, 10, 1_000, 20), limit(2, 5_000, 3_600_000, 100)];
+        let standings = [
+            Standing {
+                limit: 10,
+                remaining: 5,
+                reset_s: 1,
+            },
+            Standing {
+                limit: 5_000,
+                remaining: 0,
+                reset_s: 37,
+            },
+        ];
+        assert_eq!(
+            text(|out| append_standings(out, &limits, standings)),
+            r#""limit-1";r=5;t=1, "limit-2";r=0;t=37"#
+        );
+    }
+
+    #[test]
+    fn a_plan_without_limits_has_nothing_to_say() {
+        assert_eq!(text(|out| append_policy(out, &[])), "");
+    }
+
+    #[test]
+    fn an_integer_stays_within_fifteen_digits() {
+        let huge = entry(1, 16_000_000_000_000_000, 1_000_000_000, 1);
+        let limits = [CompiledLimit::new(&huge).unwrap()];
+        assert_eq!(
+            text(|out| append_policy(out, &limits)),
+            r#""limit-1";q=999999999999999;w=1000000"#
+        );
+    }
+
+    #[test]
+    fn values_are_appended_within_the_room_there_is() {
+        let limits = [limit(1, 10, 1_000, 20)];
+        let mut out = Vec::with_capacity(64);
+        out.extend_from_slice(b"RateLimit-Policy: ");
+        let before = out.as_ptr();
+        append_policy(&mut out, &limits);
+        assert_eq!(out, br#"RateLimit-Policy: "limit-1";q=10;w=1"#);
+        assert_eq!(out.as_ptr(), before, "it must not allocate");
+    }
+
+    #[test]
+    fn a_wait_is_told_in_whole_seconds_rounded_up() {
+        assert_eq!(retry_after_s(1), 1);
+        assert_eq!(retry_after_s(1_000_000_000), 1);
+        assert_eq!(retry_after_s(1_000_000_001), 2);
+        assert_eq!(retry_after_s(0), 1);
+        assert_eq!(retry_after_s(u64::MAX), u32::MAX);
+    }
+}

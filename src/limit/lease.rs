@@ -7,7 +7,7 @@
 use crate::limit::schedule::{Point, Terms};
 
 /// A part `[start, end)` of a virtual schedule; empty if `start == end`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Slice {
     /// Where it begins.
     pub start: Point,
@@ -56,7 +56,7 @@ impl Slice {
 }
 
 /// A worker's share of one limit of one subject.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Lease {
     /// What is being spent: the newest slice taken from the shared word.
     pub slice: Slice,
@@ -94,5 +94,100 @@ impl Lease {
     /// Whole units left at `at`.
     pub fn units(&self, terms: Terms, at: Point) -> u64 {
         self.slice.units(terms.interval_x16, at) + self.spare.units(terms.interval_x16, at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T: u64 = 10;
+
+    fn slice(start: u64, end: u64) -> Slice {
+        Slice {
+            start: Point(start),
+            end: Point(end),
+        }
+    }
+
+    fn lease(start: u64, end: u64) -> Lease {
+        Lease {
+            slice: slice(start, end),
+            spare: Slice::default(),
+        }
+    }
+
+    #[test]
+    fn a_slice_is_spent_unit_by_unit_from_its_start() {
+        let mut lease = slice(100, 125);
+        assert_eq!(lease.spend(T, Point(50)), Some(slice(100, 110)));
+        assert_eq!(lease.spend(T, Point(110)), Some(slice(110, 120)));
+        assert_eq!(
+            lease.spend(T, Point(110)),
+            None,
+            "five are left, a unit takes ten"
+        );
+    }
+
+    #[test]
+    fn the_past_part_of_a_slice_is_lost() {
+        let mut lease = slice(100, 130);
+        assert_eq!(lease.units(T, Point(105)), 2);
+        assert_eq!(lease.spend(T, Point(115)), Some(slice(115, 125)));
+        assert_eq!(lease.spend(T, Point(121)), None);
+    }
+
+    #[test]
+    fn the_newest_unit_goes_back_to_where_it_came_from() {
+        let mut lease = lease(100, 130);
+        let first = lease.slice.spend(T, Point(0)).unwrap();
+        let second = lease.slice.spend(T, Point(0)).unwrap();
+        lease.give_back(second);
+        lease.give_back(first);
+        assert_eq!(lease.slice, slice(100, 130));
+        assert!(lease.spare.is_empty());
+    }
+
+    #[test]
+    fn units_that_come_back_in_order_all_survive() {
+        let mut lease = lease(100, 140);
+        let slots: Vec<Slice> = (0..3)
+            .map(|_| lease.slice.spend(T, Point(0)).unwrap())
+            .collect();
+        lease.give_back(slots[0]);
+        lease.give_back(slots[1]);
+        assert_eq!(lease.spare, slice(100, 120));
+        lease.give_back(slots[2]);
+        assert_eq!(lease.slice, slice(120, 140));
+        lease.tidy(T, Point(0));
+        assert_eq!(
+            (lease.slice, lease.spare),
+            (slice(100, 140), Slice::default())
+        );
+    }
+
+    #[test]
+    fn of_two_units_that_do_not_touch_the_later_one_is_kept() {
+        let mut lease = lease(100, 150);
+        let slots: Vec<Slice> = (0..4)
+            .map(|_| lease.slice.spend(T, Point(0)).unwrap())
+            .collect();
+        lease.give_back(slots[0]);
+        lease.give_back(slots[2]);
+        assert_eq!(lease.spare, slots[2]);
+        lease.give_back(slots[0]);
+        assert_eq!(lease.spare, slots[2]);
+    }
+
+    #[test]
+    fn what_came_back_is_dropped_once_it_is_past() {
+        let mut lease = Lease {
+            slice: slice(200, 230),
+            spare: slice(100, 120),
+        };
+        lease.tidy(T, Point(109));
+        assert_eq!(lease.spare, slice(100, 120), "one unit still fits");
+        lease.tidy(T, Point(111));
+        assert!(lease.spare.is_empty());
     }
 }

@@ -45,12 +45,24 @@
 //! one far below it moves the shared word a few times a reconciliation instead of once a request.
 
 pub mod bank;
+mod book;
 mod entry;
 pub mod headers;
 pub mod lease;
 pub mod schedule;
 pub mod shard;
 pub mod tag;
+
+#[cfg(test)]
+mod interleave_tests;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod property_tests;
+#[cfg(test)]
+mod shard_tests;
+#[cfg(test)]
+mod simulate;
 
 pub use bank::{Bank, BankFull};
 pub use schedule::{CompiledLimit, LimitError};

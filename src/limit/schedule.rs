@@ -27,7 +27,7 @@ const CAPACITY_MAX_X16: u64 = 1 << 62;
 const NOW_MAX_NS: u64 = (1 << 63) / X16_PER_NS;
 
 /// A point of the virtual schedule: sixteenths of a nanosecond since the clock's start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Point(pub(super) u64);
 
 impl Point {
@@ -208,4 +208,150 @@ pub fn debit(
         start,
         end: start.plus(units * terms.interval_x16),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::model::{entry, limit};
+
+    const ALONE: Share = Share {
+        span_x16: u64::MAX,
+        parts: 1,
+        units_max: u64::MAX,
+    };
+
+    fn slice(start: u64, end: u64) -> Slice {
+        Slice {
+            start: Point(start),
+            end: Point(end),
+        }
+    }
+
+    const TEN: Terms = Terms {
+        interval_x16: 10,
+        capacity_x16: 100,
+    };
+
+    #[test]
+    fn the_interval_is_the_period_over_the_requests_rounded_up() {
+        let interval = |requests, period_ms| limit(1, requests, period_ms, 1).terms.interval_x16;
+        assert_eq!(interval(1, 1_000), 16_000_000_000);
+        assert_eq!(interval(3, 1_000), 5_333_333_334);
+        assert_eq!(interval(1_000_000, 1_000), 16_000);
+        assert_eq!(interval(7, 3_600_000), 8_228_571_428_572);
+        assert_eq!(interval(16_000_000_000, 1_000), 1);
+        assert_eq!(limit(1, 3, 1_000, 5).terms.capacity_x16, 5 * 5_333_333_334);
+    }
+
+    #[test]
+    fn a_limit_that_cannot_be_held_says_why() {
+        let error = |number, requests, period_ms, burst| {
+            CompiledLimit::new(&entry(number, requests, period_ms, burst)).unwrap_err()
+        };
+        assert_eq!(error(0, 1, 1_000, 1), LimitError::NumberZero);
+        assert_eq!(error(1, 0, 1_000, 1), LimitError::RequestsZero);
+        assert_eq!(error(1, 1, 0, 1), LimitError::PeriodZero);
+        assert_eq!(error(1, 1, 1_000, 0), LimitError::BurstZero);
+        assert_eq!(error(1, 16_000_001, 1, 1), LimitError::RateTooHigh);
+        assert_eq!(error(1, 1, u64::MAX, 1), LimitError::BurstTooLong);
+        assert_eq!(error(1, 1, 3_600_000, u64::MAX), LimitError::BurstTooLong);
+        assert_eq!(
+            error(1, u64::MAX, u64::MAX, u64::MAX),
+            LimitError::BurstTooLong
+        );
+    }
+
+    #[test]
+    fn the_advertised_window_is_whole_seconds() {
+        let policy = |requests, period_ms| {
+            let limit = limit(1, requests, period_ms, 1);
+            (limit.quota, limit.window_s)
+        };
+        assert_eq!(policy(10, 1_000), (10, 1));
+        assert_eq!(policy(10, 3_600_000), (10, 3_600));
+        assert_eq!(policy(10, 500), (20, 1));
+        assert_eq!(policy(3, 1_500), (4, 2));
+    }
+
+    #[test]
+    fn a_lease_begins_where_the_word_stands_and_ends_within_the_capacity() {
+        let fresh = Slice::default();
+        assert_eq!(
+            debit(Point(0), fresh, TEN, &ALONE, Point(1_000)),
+            Ok(slice(1_000, 1_100))
+        );
+        assert_eq!(
+            debit(Point(1_035), fresh, TEN, &ALONE, Point(1_000)),
+            Ok(slice(1_035, 1_095))
+        );
+        assert_eq!(
+            debit(Point(1_090), fresh, TEN, &ALONE, Point(1_000)),
+            Ok(slice(1_090, 1_100))
+        );
+    }
+
+    #[test]
+    fn a_spent_schedule_says_when_one_unit_fits() {
+        let wait = |word| debit(Point(word), Slice::default(), TEN, &ALONE, Point(1_000));
+        assert_eq!(wait(1_091), Err(Shortfall { wait_x16: 1 }));
+        assert_eq!(wait(1_100), Err(Shortfall { wait_x16: 10 }));
+    }
+
+    #[test]
+    fn a_worker_that_nobody_overtook_continues_where_its_lease_stands() {
+        let rest = slice(1_026, 1_030);
+        assert_eq!(
+            debit(Point(1_030), rest, TEN, &ALONE, Point(1_000)),
+            Ok(slice(1_026, 1_096))
+        );
+        assert_eq!(
+            debit(Point(1_040), rest, TEN, &ALONE, Point(1_000)),
+            Ok(slice(1_040, 1_100))
+        );
+    }
+
+    #[test]
+    fn a_lease_is_a_small_share_and_one_unit_near_the_limit() {
+        let share = Share {
+            span_x16: 40,
+            parts: 4,
+            units_max: 3,
+        };
+        let units = |word, share: &Share| {
+            let lease = debit(Point(word), Slice::default(), TEN, share, Point(1_000)).unwrap();
+            lease.units(10, Point(1_000))
+        };
+        assert_eq!(units(1_000, &share), 2, "a quarter of ten");
+        assert_eq!(units(1_060, &share), 1, "a quarter of four");
+        assert_eq!(units(1_090, &share), 1, "the last one");
+        assert_eq!(
+            units(1_000, &Share { parts: 1, ..share }),
+            3,
+            "at most three"
+        );
+        assert_eq!(
+            units(
+                1_000,
+                &Share {
+                    span_x16: 19,
+                    parts: 1,
+                    ..share
+                }
+            ),
+            1,
+            "a short span"
+        );
+    }
+
+    #[test]
+    fn the_latest_time_and_the_longest_capacity_fit_a_word() {
+        let latest = Point::of(Tick(u64::MAX));
+        let terms = Terms {
+            interval_x16: CAPACITY_MAX_X16,
+            capacity_x16: CAPACITY_MAX_X16,
+        };
+        let lease = debit(latest, Slice::default(), terms, &ALONE, latest).unwrap();
+        assert_eq!(lease.end.since(lease.start), CAPACITY_MAX_X16);
+    }
 }

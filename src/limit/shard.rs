@@ -4,25 +4,23 @@
 //! requests find a lease and touch nothing that another worker sees; the rest move one shared
 //! word of the [`Bank`]. Absent on purpose: any clock but the caller's, and any lock.
 //!
-//! Invariants:
-//! - Every [`Hold`] is settled once; a worker that has no request running has `held() == 0`.
-//! - The ring names every entry exactly once, so reconciliation passes them all in turn.
+//! Invariant: every [`Hold`] is settled once; a worker without a running request has
+//! `held() == 0`.
 
-use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
 use thiserror::Error;
 
 use crate::clock::Tick;
 use crate::limit::bank::{Bank, BankFull};
+use crate::limit::book::{Book, Verdict};
 use crate::limit::entry::Entry;
 use crate::limit::lease::Slice;
 use crate::limit::schedule::{CompiledLimit, Point, Share, Shortfall, Terms, X16_PER_S, ns_ceil};
 use crate::limit::tag::Tag;
 
-/// Slots that a hold remembers, to give them back when the request was not used. A plan may have
-/// more limits; units of the further ones stay spent.
+/// Limits of a plan whose slots a hold carries in itself; those of further ones it allocates.
 const SLOTS_MAX: usize = 4;
 /// Entries that one call of [`Shard::reconcile`] visits: bounded, so that a worker with many
 /// active keys answers its requests in between.
@@ -38,7 +36,7 @@ pub struct ShardSettings {
     /// Most units of one lease, at least 1.
     pub lease_units_max: u64,
     /// Limits of subjects that this worker remembers, at least 1; beyond it the one that was
-    /// reconciled longest ago is forgotten. An entry takes about 170 bytes of address space.
+    /// reconciled longest ago is forgotten. An entry takes 140 bytes of address space.
     pub entries_max: usize,
 }
 
@@ -95,8 +93,39 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Hold {
     subject: u32,
+    /// Numbers of the first limits; zero where there is none.
     numbers: [u32; SLOTS_MAX],
     slots: [Slice; SLOTS_MAX],
+    more: Vec<(NonZeroU32, Slice)>,
+}
+
+impl Hold {
+    #[inline]
+    fn new(subject: u32) -> Self {
+        Self {
+            subject,
+            numbers: [0; SLOTS_MAX],
+            slots: [Slice::default(); SLOTS_MAX],
+            more: Vec::new(),
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, index: usize, number: NonZeroU32, slot: Slice) {
+        if index < SLOTS_MAX {
+            self.numbers[index] = number.get();
+            self.slots[index] = slot;
+        } else {
+            self.more.push((number, slot));
+        }
+    }
+
+    /// What was taken, of each limit.
+    fn slots(&self) -> impl Iterator<Item = (NonZeroU32, Slice)> {
+        let first = self.numbers.into_iter().zip(self.slots);
+        let first = first.map_while(|(number, slot)| Some((NonZeroU32::new(number)?, slot)));
+        first.chain(self.more.iter().copied())
+    }
 }
 
 /// What a caller may be told of one of its limits.
@@ -151,25 +180,18 @@ impl From<BankFull> for Denied {
 pub struct Shard {
     bank: Arc<Bank>,
     share: Share,
-    entries_max: usize,
-    entries: HashTable<Entry>,
-    ring: VecDeque<Tag>,
+    book: Book,
     held: u64,
     counts: ShardCounts,
 }
 
 impl Shard {
-    /// A shard on `bank`. Its table gets its full size now, as address space that becomes memory
-    /// where it is touched, so that it never stalls the worker by growing: at most half of it is
-    /// ever full, which also keeps it free of the tombstones that would make it rehash.
+    /// A shard on `bank`, which it shares with the other workers.
     pub fn new(bank: Arc<Bank>, settings: ShardSettings) -> Self {
-        let entries_max = settings.entries_max.max(1);
         Self {
             bank,
             share: settings.share(),
-            entries_max,
-            entries: HashTable::with_capacity(entries_max + entries_max / 4 * 3),
-            ring: VecDeque::with_capacity(entries_max),
+            book: Book::new(settings.entries_max),
             held: 0,
             counts: ShardCounts::default(),
         }
@@ -183,18 +205,10 @@ impl Shard {
         now: Tick,
     ) -> Result<Hold, Refused> {
         let at = Point::of(now);
-        let mut hold = Hold {
-            subject,
-            numbers: [0; SLOTS_MAX],
-            slots: [Slice::default(); SLOTS_MAX],
-        };
+        let mut hold = Hold::new(subject);
         for (index, limit) in limits.iter().enumerate() {
             match self.take(Tag::new(limit.number, subject), limit.terms, at) {
-                Ok(slot) if index < SLOTS_MAX => {
-                    hold.numbers[index] = limit.number.get();
-                    hold.slots[index] = slot;
-                }
-                Ok(_) => {}
+                Ok(slot) => hold.push(index, limit.number, slot),
                 Err(denied) => {
                     self.give_back(&hold);
                     return Err(self.refuse(denied, subject, limits, index, at));
@@ -246,21 +260,18 @@ impl Shard {
     /// few milliseconds of its limit's rate.
     pub fn reconcile(&mut self, now: Tick) {
         let at = Point::of(now);
-        for _ in 0..self.ring.len().min(VISITS_MAX) {
-            let Some(tag) = self.ring.pop_front() else {
-                return;
-            };
-            let found = self
-                .entries
-                .find_entry(tag.scatter(0), |entry| entry.tag() == tag);
-            let mut entry = found.expect("the ring names entries of the table");
-            entry.get_mut().release(&self.bank, &mut self.counts, at);
-            if entry.get().is_idle(at) {
-                entry.remove();
-                self.counts.forgotten += 1;
-            } else {
-                self.ring.push_back(tag);
-            }
+        let Self {
+            bank, counts, book, ..
+        } = self;
+        for _ in 0..book.len().min(VISITS_MAX) {
+            book.pass_oldest(|entry| {
+                entry.release(bank, counts, at);
+                if !entry.is_idle(at) {
+                    return Verdict::Keep;
+                }
+                counts.forgotten += 1;
+                Verdict::Forget
+            });
         }
     }
 
@@ -271,7 +282,7 @@ impl Shard {
 
     /// Limits of subjects that are remembered.
     pub fn entries(&self) -> usize {
-        self.entries.len()
+        self.book.len()
     }
 
     /// What the shard did so far.
@@ -281,58 +292,39 @@ impl Shard {
 
     #[inline]
     fn take(&mut self, tag: Tag, terms: Terms, at: Point) -> Result<Slice, Denied> {
-        let found = self
-            .entries
-            .find_mut(tag.scatter(0), |entry| entry.tag() == tag);
-        let Some(entry) = found else {
-            return self.take_first(tag, terms, at);
-        };
-        Ok(entry.take(&self.bank, &self.share, &mut self.counts, terms, at)?)
+        match self.book.find_mut(tag) {
+            Some(entry) => Ok(entry.take(&self.bank, &self.share, &mut self.counts, terms, at)?),
+            None => self.take_first(tag, terms, at),
+        }
     }
 
     /// [`Self::take`] for a limit that this worker does not remember.
     #[cold]
     fn take_first(&mut self, tag: Tag, terms: Terms, at: Point) -> Result<Slice, Denied> {
-        let word = self.bank.find_or_insert(tag)?;
-        if self.entries.len() >= self.entries_max {
-            self.forget_oldest(at);
+        let Self {
+            bank,
+            share,
+            counts,
+            book,
+            ..
+        } = self;
+        let word = bank.find_or_insert(tag)?;
+        if book.is_full() {
+            // A lease that cannot be returned is lost with it, which errs on the safe side.
+            book.pass_oldest(|entry| {
+                entry.release(bank, counts, at);
+                Verdict::Forget
+            });
+            counts.forgotten += 1;
         }
-        self.ring.push_back(tag);
-        let entry = Entry::new(tag, word, terms, at);
-        let hasher = |entry: &Entry| entry.tag().scatter(0);
-        let mut entry = self.entries.insert_unique(tag.scatter(0), entry, hasher);
-        Ok(entry
-            .get_mut()
-            .take(&self.bank, &self.share, &mut self.counts, terms, at)?)
-    }
-
-    /// Makes room for one entry. A lease that cannot be returned is lost with it, which errs on
-    /// the safe side.
-    fn forget_oldest(&mut self, at: Point) {
-        let Some(tag) = self.ring.pop_front() else {
-            return;
-        };
-        if let Ok(mut entry) = self
-            .entries
-            .find_entry(tag.scatter(0), |entry| entry.tag() == tag)
-        {
-            entry.get_mut().release(&self.bank, &mut self.counts, at);
-            entry.remove();
-            self.counts.forgotten += 1;
-        }
+        let entry = book.insert(Entry::new(tag, word, terms, at));
+        Ok(entry.take(bank, share, counts, terms, at)?)
     }
 
     fn give_back(&mut self, hold: &Hold) {
-        for (number, slot) in hold.numbers.into_iter().zip(hold.slots) {
-            let Some(number) = std::num::NonZeroU32::new(number) else {
-                return;
-            };
-            let tag = Tag::new(number, hold.subject);
-            // A forgotten entry's slot is lost, which errs on the safe side.
-            if let Some(entry) = self
-                .entries
-                .find_mut(tag.scatter(0), |entry| entry.tag() == tag)
-            {
+        for (number, slot) in hold.slots() {
+            // The slot of a forgotten entry is lost, which errs on the safe side.
+            if let Some(entry) = self.book.find_mut(Tag::new(number, hold.subject)) {
                 entry.give_back(slot);
             }
         }
@@ -376,17 +368,10 @@ impl Shard {
     /// From where on the schedule of `tag` is free for this worker, and how many units it holds
     /// before that; changes nothing.
     fn peek(&self, tag: Tag, terms: Terms, at: Point) -> (Point, u64) {
-        match self
-            .entries
-            .find(tag.scatter(0), |entry| entry.tag() == tag)
-        {
-            Some(entry) => entry.peek(&self.bank, terms, at),
-            None => (
-                self.bank
-                    .find(tag)
-                    .map_or(at, |word| self.bank.load(word).max(at)),
-                0,
-            ),
+        if let Some(entry) = self.book.find(tag) {
+            return entry.peek(&self.bank, terms, at);
         }
+        let word = self.bank.find(tag).map(|word| self.bank.load(word));
+        (word.unwrap_or_default().max(at), 0)
     }
 }
