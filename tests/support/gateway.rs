@@ -23,7 +23,7 @@ use super::world::World;
 pub const KEYWAY: &str = env!("CARGO_BIN_EXE_keyway");
 
 /// A gateway to be started.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Setup {
     world: World,
     published: bool,
@@ -32,6 +32,7 @@ pub struct Setup {
     top: Vec<String>,
     http: Vec<String>,
     under: Vec<String>,
+    variables: Vec<(String, String)>,
 }
 
 /// A running gateway.
@@ -45,8 +46,10 @@ pub struct Gateway {
     pub world: World,
     /// The generation published last; 0 before the first.
     pub generation: u64,
+    // Before the directory, so that it ends before its files go.
+    process: Process,
     directory: TempDir,
-    child: Child,
+    setup: Setup,
 }
 
 impl Gateway {
@@ -60,6 +63,7 @@ impl Gateway {
             top: Vec::new(),
             http: Vec::new(),
             under: Vec::new(),
+            variables: Vec::new(),
         }
     }
 
@@ -106,6 +110,12 @@ impl Setup {
         self
     }
 
+    /// Sets an environment variable for it.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.into(), value.into()));
+        self
+    }
+
     /// Starts it and waits until it takes connections.
     pub fn start(self) -> Gateway {
         let directory = TempDir::new().expect("room for a directory");
@@ -114,23 +124,26 @@ impl Setup {
         if self.published {
             publish(&self.world, directory.path(), generation);
         }
-        let mut child = self.spawn(directory.path());
-        let ports = wait_for_ports(&mut child, directory.path());
-        let address = |value: &Value| value.as_str().and_then(|text| text.parse().ok());
-        let listen = address(&ports["listen"][0]).expect("the port file names a listener");
-        let admin = address(&ports["admin"]).expect("the port file names the admin listener");
-        let gateway = Gateway {
-            listen,
-            admin,
-            world: self.world,
-            generation,
-            directory,
-            child,
-        };
-        if self.published {
+        let mut process = self.spawn(directory.path());
+        let (listen, admin) = process.wait_for_ports();
+        let world = self.world.clone();
+        let gateway =
+            Gateway { listen, admin, world, generation, process, directory, setup: self };
+        if generation > 0 {
             gateway.wait_for_generation(generation);
         }
         gateway
+    }
+
+    /// Starts it and expects it to end by itself; how it did, and what it said.
+    pub fn fail(self) -> (ExitStatus, String) {
+        let directory = TempDir::new().expect("room for a directory");
+        self.write(directory.path());
+        publish(&self.world, directory.path(), 1);
+        let mut process = self.spawn(directory.path());
+        let status = wait::value("the gateway to give up", || process.exit_status());
+        let said = fs::read_to_string(directory.path().join("stderr.log")).unwrap_or_default();
+        (status, said)
     }
 
     fn write(&self, directory: &Path) {
@@ -170,12 +183,13 @@ impl Setup {
         settings
     }
 
-    fn spawn(&self, directory: &Path) -> Child {
+    fn spawn(&self, directory: &Path) -> Process {
         let mut words = self.under.iter().map(String::as_str).chain([KEYWAY]);
         let mut command = Command::new(words.next().expect("at least the binary itself"));
         let stderr = File::create(directory.join("stderr.log")).expect("room for it");
         command
             .args(words)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .arg("run")
             .arg("--settings")
             .arg(directory.join("keyway.toml"))
@@ -184,23 +198,54 @@ impl Setup {
             .stdin(Stdio::null())
             .stdout(stderr.try_clone().expect("descriptors are left"))
             .stderr(stderr);
-        command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"))
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Process { child, directory: directory.to_owned() }
     }
 }
 
-/// Waits for the port file of a gateway that comes up.
-fn wait_for_ports(child: &mut Child, directory: &Path) -> Value {
-    wait::value("the port file", || {
-        if let Some(status) = child.try_wait().expect("it is our child") {
-            let stderr = fs::read_to_string(directory.join("stderr.log")).unwrap_or_default();
-            panic!("the gateway ended with {status}:\n{stderr}");
+/// The gateway's process; ends with the test, and tells what it said if the test failed.
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    directory: PathBuf,
+}
+
+impl Process {
+    /// Where it listens, from its port file: traffic, then admin.
+    fn wait_for_ports(&mut self) -> (SocketAddr, SocketAddr) {
+        let ports: Value = wait::value("the port file", || {
+            if let Some(status) = self.exit_status() {
+                panic!("the gateway ended with {status}");
+            }
+            let text = fs::read_to_string(self.directory.join("ports.json")).ok()?;
+            // A file that is still being written is no JSON yet.
+            serde_json::from_str(&text).ok()
+        });
+        let address = |value: &Value| value.as_str().and_then(|text| text.parse().ok());
+        let listen = address(&ports["listen"][0]).expect("the port file names a listener");
+        let admin = address(&ports["admin"]).expect("the port file names the admin listener");
+        (listen, admin)
+    }
+
+    fn exit_status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("it is our child")
+    }
+
+    fn end(&mut self) {
+        // An error means that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+        if std::thread::panicking() {
+            let said = fs::read_to_string(self.directory.join("stderr.log")).unwrap_or_default();
+            eprintln!("--- the gateway said:\n{said}---");
         }
-        let text = fs::read_to_string(directory.join("ports.json")).ok()?;
-        // A file that is still being written is no JSON yet.
-        serde_json::from_str(&text).ok()
-    })
+    }
 }
 
 fn publish(world: &World, directory: &Path, generation: u64) {
@@ -244,6 +289,39 @@ impl Gateway {
         change(&mut self.world);
         self.generation += 1;
         publish(&self.world, self.directory.path(), self.generation);
+    }
+
+    /// Changes the world and publishes it, its file damaged before anyone hears of it.
+    pub fn publish_damaged(
+        &mut self,
+        change: impl FnOnce(&mut World),
+        damage: impl FnOnce(&mut Vec<u8>),
+    ) {
+        change(&mut self.world);
+        self.generation += 1;
+        let aside = TempDir::new().expect("room for a directory");
+        publish(&self.world, aside.path(), self.generation);
+        let (base, current) = self.live_files();
+        let made = |path: &Path| {
+            let name = path.file_name().expect("it is a file");
+            fs::read(aside.path().join("snapshots").join(name)).expect("just published")
+        };
+        let mut bytes = made(&base);
+        damage(&mut bytes);
+        fs::write(&base, bytes).expect("room for it");
+        let manifest = made(&current);
+        let temporary = current.with_extension("tmp");
+        fs::write(&temporary, manifest).expect("room for it");
+        fs::rename(temporary, current).expect("it was written");
+    }
+
+    /// Kills it and starts it again over the same directory.
+    pub fn restart(mut self) -> Self {
+        self.process.end();
+        fs::remove_file(self.path("ports.json")).expect("it was written");
+        self.process = self.setup.spawn(self.directory.path());
+        (self.listen, self.admin) = self.process.wait_for_ports();
+        self
     }
 
     /// Waits until every worker serves `generation`.
@@ -311,7 +389,7 @@ impl Gateway {
 
     /// Its process.
     pub fn pid(&self) -> Pid {
-        Pid::from_raw(i32::try_from(self.child.id()).expect("process ids are small"))
+        Pid::from_raw(i32::try_from(self.process.child.id()).expect("process ids are small"))
     }
 
     /// Sends it a signal.
@@ -321,24 +399,11 @@ impl Gateway {
 
     /// Waits until it has ended.
     pub fn wait_for_exit(&mut self) -> ExitStatus {
-        wait::value("the gateway to end", || {
-            self.child.try_wait().expect("it is our child")
-        })
+        wait::value("the gateway to end", || self.process.exit_status())
     }
 
     /// Whether it still runs.
     pub fn runs(&mut self) -> bool {
-        self.child.try_wait().expect("it is our child").is_none()
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        // An error means that it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("--- the gateway said:\n{}---", self.stderr());
-        }
+        self.process.exit_status().is_none()
     }
 }
