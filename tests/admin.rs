@@ -27,8 +27,14 @@ fn health_readiness_and_status_are_told() {
     let workers = status["workers"].as_array().expect("a list");
     assert_eq!(workers.len(), 2);
     for worker in workers {
-        assert_eq!((&worker["generation"], &worker["state"]), (&1.into(), &"serving".into()));
-        assert_eq!(worker["driver"], status["driver"], "all workers use the same");
+        assert_eq!(
+            (&worker["generation"], &worker["state"]),
+            (&1.into(), &"serving".into())
+        );
+        assert_eq!(
+            worker["driver"], status["driver"],
+            "all workers use the same"
+        );
     }
 }
 
@@ -46,8 +52,12 @@ fn the_admin_listener_changes_nothing_and_serves_nothing_else() {
     let head = Client::connect(gateway.admin).exchange(&request("HEAD", "/metrics"));
     head.assert_status(200);
     // And the traffic listener serves nothing of it.
-    gateway.exchange(&get("/metrics")).assert_refusal(404, "route-unknown");
-    gateway.exchange(&get("/status")).assert_refusal(404, "route-unknown");
+    gateway
+        .exchange(&get("/metrics"))
+        .assert_refusal(404, "route-unknown");
+    gateway
+        .exchange(&get("/status"))
+        .assert_refusal(404, "route-unknown");
 }
 
 #[test]
@@ -70,10 +80,16 @@ fn metrics_count_what_happened() {
     let gateway = Gateway::before(&origin);
     let mut client = gateway.client();
     for _ in 0..3 {
-        client.exchange(&post("/orders/1", [b'x'; 1_000]).key(&gateway.world.key)).assert_status(200);
+        client
+            .exchange(&post("/orders/1", [b'x'; 1_000]).key(&gateway.world.key))
+            .assert_status(200);
     }
-    client.exchange(&get("/orders/1")).assert_refusal(401, "key-missing");
-    client.exchange(&get("/nowhere")).assert_refusal(404, "route-unknown");
+    client
+        .exchange(&get("/orders/1"))
+        .assert_refusal(401, "key-missing");
+    client
+        .exchange(&get("/nowhere"))
+        .assert_refusal(404, "route-unknown");
     let metrics = wait::value("the requests to be counted", || {
         let metrics = gateway.metrics();
         (metrics.sum("keyway_requests_total", &[]) == 5.0).then_some(metrics)
@@ -93,7 +109,12 @@ fn metrics_count_what_happened() {
         ("keyway_snapshot_keys", &[], 1.0),
         ("keyway_panics_total", &[], 0.0),
     ] {
-        assert_eq!(metrics.sum(name, labels), expected, "{name} {labels:?}\n{}", metrics.text);
+        assert_eq!(
+            metrics.sum(name, labels),
+            expected,
+            "{name} {labels:?}\n{}",
+            metrics.text
+        );
     }
     assert!(metrics.sum("keyway_received_bytes_total", &[]) > 3_000.0);
     assert!(metrics.sum("keyway_sent_bytes_total", &[]) > 500.0);
@@ -109,7 +130,10 @@ fn the_access_log_tells_who_asked_what_and_how_it_ended() {
     answer.assert_status(200);
     gateway.exchange(&get("/nowhere")).assert_status(404);
     let lines = gateway.wait_for_log(2);
-    let line = lines.iter().find(|line| line["status"] == 200).expect("the good one");
+    let line = lines
+        .iter()
+        .find(|line| line["status"] == 200)
+        .expect("the good one");
     for (field, expected) in [
         ("method", "POST"),
         ("path", "/orders/7"),
@@ -120,18 +144,32 @@ fn the_access_log_tells_who_asked_what_and_how_it_ended() {
         ("api", "orders"),
         ("upstream", &origin.address.to_string()),
         ("key", &gateway.world.id(&key)),
-        ("request_id", answer.header("x-request-id").unwrap_or_default()),
+        (
+            "request_id",
+            answer.header("x-request-id").unwrap_or_default(),
+        ),
     ] {
         assert_eq!(line[field], expected, "{field} in {line:#}");
     }
     assert_eq!(line["generation"], 1);
     assert_eq!(line["bytes_in"], sent.bytes().len());
     assert_eq!(line["bytes_out"], answer.head.raw.len() + answer.body.len());
-    assert!(line["client"].as_str().is_some_and(|client| client.starts_with("127.0.0.1")));
-    assert!(line["time"].as_str().is_some_and(|time| time.ends_with('Z')));
+    assert!(
+        line["client"]
+            .as_str()
+            .is_some_and(|client| client.starts_with("127.0.0.1"))
+    );
+    assert!(
+        line["time"]
+            .as_str()
+            .is_some_and(|time| time.ends_with('Z'))
+    );
     assert!(line["duration_us"].as_u64() >= line["upstream_us"].as_u64());
     assert!(line["refusal"].is_null());
-    let refused = lines.iter().find(|line| line["status"] == 404).expect("the other");
+    let refused = lines
+        .iter()
+        .find(|line| line["status"] == 404)
+        .expect("the other");
     assert_eq!(refused["refusal"], "route");
     assert!(refused["upstream"].is_null());
 }
@@ -144,7 +182,10 @@ fn a_request_that_never_became_one_is_in_the_log_too() {
     client.send("GET /\u{1} HTTP/1.1\r\n\r\n");
     client.read().assert_refusal(400, "head-malformed");
     let line = gateway.wait_for_log(1).remove(0);
-    assert_eq!((&line["status"], &line["refusal"]), (&400.into(), &"head".into()));
+    assert_eq!(
+        (&line["status"], &line["refusal"]),
+        (&400.into(), &"head".into())
+    );
 }
 
 /// Runs `keyway` in a directory with these settings.
@@ -172,8 +213,14 @@ fn usable_settings_pass_the_check() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(shown.contains("pepper.hex") && shown.contains("127.0.0.1:0"), "{shown}");
-    assert!(!shown.contains("5a5a"), "the check shows the pepper: {shown}");
+    assert!(
+        shown.contains("pepper.hex") && shown.contains("127.0.0.1:0"),
+        "{shown}"
+    );
+    assert!(
+        !shown.contains("5a5a"),
+        "the check shows the pepper: {shown}"
+    );
 }
 
 #[test]
@@ -183,14 +230,30 @@ fn a_setting_that_cannot_be_used_is_named_with_its_mend() {
         ("driver = \"kqueue\"\n", vec!["driver", "auto", "epoll"]),
         ("workers = 0\n", vec!["workers", "at least 1"]),
         ("colour = \"red\"\n", vec!["colour"]),
-        ("[http]\nhead_bytes_max = 10\n", vec!["http.head_bytes_max", "at least"]),
-        ("[http]\nhead_bytes_maximum = 10\n", vec!["head_bytes_maximum"]),
-        ("[admin]\nlisten = \"0.0.0.0:9901\"\n", vec!["admin.listen", "allow_remote"]),
-        ("[access_log]\nfile = \"a\"\nstdout = true\n", vec!["access_log.stdout"]),
+        (
+            "[http]\nhead_bytes_max = 10\n",
+            vec!["http.head_bytes_max", "at least"],
+        ),
+        (
+            "[http]\nhead_bytes_maximum = 10\n",
+            vec!["head_bytes_maximum"],
+        ),
+        (
+            "[admin]\nlisten = \"0.0.0.0:9901\"\n",
+            vec!["admin.listen", "allow_remote"],
+        ),
+        (
+            "[access_log]\nfile = \"a\"\nstdout = true\n",
+            vec!["access_log.stdout"],
+        ),
         ("workers = \"many\"\n", vec!["workers"]),
         ("workers = \n", vec!["keyway.toml"]),
     ] {
-        let whole = if settings.is_empty() { String::new() } else { USABLE.to_owned() + settings };
+        let whole = if settings.is_empty() {
+            String::new()
+        } else {
+            USABLE.to_owned() + settings
+        };
         for verb in ["check", "run"] {
             let (output, _directory) = keyway(&[verb, "--settings", "keyway.toml"], &whole);
             assert_eq!(output.status.code(), Some(1), "{verb} with {settings:?}");

@@ -15,8 +15,19 @@ use support::{Broken, Client, Flow, Gateway, Origin, Traffic, World, get, post, 
 fn serves_on_epoll_where(fault: &str) {
     let origin = Origin::echo();
     let inject = format!("inject=io_uring_setup:{fault}");
-    let under = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &inject];
-    let setup = Gateway::over(World::before(&[origin.address])).driver("auto").under(&under);
+    let under = [
+        "strace",
+        "-D",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        &inject,
+    ];
+    let setup = Gateway::over(World::before(&[origin.address]))
+        .driver("auto")
+        .under(&under);
     let gateway = setup.start();
     let status = gateway.status();
     let drivers: Vec<_> = status["workers"]
@@ -26,7 +37,11 @@ fn serves_on_epoll_where(fault: &str) {
         .map(|worker| worker["driver"].as_str().unwrap_or("none"))
         .collect();
     assert_eq!(drivers, ["epoll", "epoll"], "{status:#}");
-    assert!(gateway.stderr().contains("falling back"), "{}", gateway.stderr());
+    assert!(
+        gateway.stderr().contains("falling back"),
+        "{}",
+        gateway.stderr()
+    );
     let sent = post("/orders/1", vec![b'x'; 300_000]).key(&gateway.world.key);
     let mut clients: Vec<Client> = (0..10).map(|_| gateway.client()).collect();
     for client in &mut clients {
@@ -47,7 +62,16 @@ fn where_only_some_rings_can_be_built_no_worker_uses_one() {
 #[test]
 fn a_node_that_insists_on_io_uring_does_not_start_without_it() {
     let world = World::before(&[([127, 0, 0, 1], 9).into()]);
-    let under = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "inject=io_uring_setup:error=EPERM"];
+    let under = [
+        "strace",
+        "-D",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "inject=io_uring_setup:error=EPERM",
+    ];
     let (status, said) = Gateway::over(world).driver("uring").under(&under).fail();
     assert!(!status.success());
     assert!(said.contains("driver"), "{said}");
@@ -56,7 +80,9 @@ fn a_node_that_insists_on_io_uring_does_not_start_without_it() {
 #[test]
 fn out_of_descriptors_it_neither_spins_nor_goes_deaf_and_recovers() {
     let origin = Origin::echo();
-    let gateway = Gateway::over(World::before(&[origin.address])).workers(1).start();
+    let gateway = Gateway::over(World::before(&[origin.address]))
+        .workers(1)
+        .start();
     let mut first = gateway.client();
     first.exchange(&gateway.good()).assert_status(200);
     limit_descriptors(&gateway, descriptors(&gateway) + 8);
@@ -72,7 +98,10 @@ fn out_of_descriptors_it_neither_spins_nor_goes_deaf_and_recovers() {
     });
     let seconds = began.elapsed().as_secs_f64();
     let (failed, cpu) = (errors() - before, cpu_ms(&gateway) - cpu_before);
-    assert!(failed <= 25.0 * seconds + 5.0, "{failed} failed accepts in {seconds} s");
+    assert!(
+        failed <= 25.0 * seconds + 5.0,
+        "{failed} failed accepts in {seconds} s"
+    );
     assert!(cpu < 900, "{cpu} ms of work in {seconds} s");
     drop(clients);
     wait::until("it to recover", || {
@@ -82,13 +111,17 @@ fn out_of_descriptors_it_neither_spins_nor_goes_deaf_and_recovers() {
 }
 
 fn descriptors(gateway: &Gateway) -> usize {
-    fs::read_dir(format!("/proc/{}/fd", gateway.pid())).expect("it runs").count()
+    fs::read_dir(format!("/proc/{}/fd", gateway.pid()))
+        .expect("it runs")
+        .count()
 }
 
 fn limit_descriptors(gateway: &Gateway, limit: usize) {
     let pid = gateway.pid().to_string();
     let limit = format!("--nofile={limit}:");
-    let status = Command::new("prlimit").args(["--pid", &pid, &limit]).status();
+    let status = Command::new("prlimit")
+        .args(["--pid", &pid, &limit])
+        .status();
     assert!(status.expect("prlimit is installed").success());
 }
 
@@ -96,7 +129,12 @@ fn limit_descriptors(gateway: &Gateway, limit: usize) {
 fn cpu_ms(gateway: &Gateway) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", gateway.pid())).expect("it runs");
     let (_, fields) = stat.rsplit_once(") ").expect("the name is in brackets");
-    let ticks = |at: usize| fields.split(' ').nth(at).and_then(|text| text.parse::<u64>().ok());
+    let ticks = |at: usize| {
+        fields
+            .split(' ')
+            .nth(at)
+            .and_then(|text| text.parse::<u64>().ok())
+    };
     (ticks(11).expect("user time") + ticks(12).expect("system time")) * 10
 }
 
@@ -111,9 +149,15 @@ fn an_answer_that_breaks_off_is_never_taken_for_a_whole_one() {
         ("inside a size", chunked.clone() + "1"),
         ("inside a chunk", chunked.clone() + "a\r\nhalf"),
         ("between two chunks", chunked.clone() + "4\r\nhalf\r\n"),
-        ("before the last empty line", chunked.clone() + "4\r\nhalf\r\n0\r\n"),
+        (
+            "before the last empty line",
+            chunked.clone() + "4\r\nhalf\r\n0\r\n",
+        ),
         ("in garbage", chunked.clone() + "4\r\nhalf\r\nzz\r\n"),
-        ("after a huge size", chunked.clone() + "fffffffffffffffff\r\nhalf"),
+        (
+            "after a huge size",
+            chunked.clone() + "fffffffffffffffff\r\nhalf",
+        ),
     ] {
         for flow in [Flow::Close, Flow::Reset] {
             let said = said.clone();
@@ -122,7 +166,9 @@ fn an_answer_that_breaks_off_is_never_taken_for_a_whole_one() {
                 turn.send(&said)?;
                 Ok(flow)
             });
-            let gateway = Gateway::over(World::before(&[origin.address])).workers(1).start();
+            let gateway = Gateway::over(World::before(&[origin.address]))
+                .workers(1)
+                .start();
             for sent in [gateway.good(), gateway.good().http_1_0()] {
                 let mut client = gateway.client();
                 client.send(sent.bytes());
@@ -152,7 +198,13 @@ fn an_answer_that_ends_with_its_connection_and_was_reset_is_broken_too() {
         let mut client = gateway.client();
         client.send(sent.bytes());
         if let Ok(answer) = client.try_read() {
-            assert_eq!(answer.status, 502, "{:?}, {} bytes", answer.head, answer.body.len());
+            assert_eq!(
+                answer.status,
+                502,
+                "{:?}, {} bytes",
+                answer.head,
+                answer.body.len()
+            );
         }
     }
 }
@@ -176,7 +228,11 @@ fn has_two_left(gateway: &Gateway) {
 /// Hangs at `/orders/slow`, echoes everything else.
 fn slow_or_echo() -> Origin {
     Origin::scripted(|turn| {
-        if turn.target() == "/orders/slow" { turn.hang() } else { turn.echo() }
+        if turn.target() == "/orders/slow" {
+            turn.hang()
+        } else {
+            turn.echo()
+        }
     })
 }
 
@@ -186,7 +242,9 @@ fn a_client_that_leaves_inside_its_upload_sets_the_origin_free() {
         let origin = Origin::echo();
         let gateway = with_three(&origin);
         let mut client = gateway.client();
-        let sent = request("POST", "/orders/1").key(&gateway.world.key).announcing(1_000_000);
+        let sent = request("POST", "/orders/1")
+            .key(&gateway.world.key)
+            .announcing(1_000_000);
         client.send(sent.bytes());
         client.send([b'x'; 10_000]);
         origin.wait_for_requests(1);
@@ -258,14 +316,19 @@ fn clients_that_crawl_hold_nobody_up() {
         "/orders/large" => turn.answer(vec![0; 8 << 20]),
         _ => turn.echo(),
     });
-    let gateway = Gateway::over(World::before(&[origin.address])).workers(1).start();
+    let gateway = Gateway::over(World::before(&[origin.address]))
+        .workers(1)
+        .start();
     let key = gateway.world.key.as_str();
     let mut crawling = Vec::new();
     for n in 0..60 {
         let mut client = gateway.client();
         client.send(match n % 4 {
             0 => b"GET /orders/1 HTTP/1.1\r\nHost: ga".to_vec(),
-            1 => request("POST", "/orders/1").key(key).announcing(1_000).bytes(),
+            1 => request("POST", "/orders/1")
+                .key(key)
+                .announcing(1_000)
+                .bytes(),
             2 => get("/orders/slow").key(key).bytes(),
             _ => get("/orders/large").key(key).bytes(),
         });

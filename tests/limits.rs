@@ -9,7 +9,9 @@ use support::{Gateway, Origin, Response, Traffic, World, get, wait};
 
 /// The parameters of the one item of a structured list, by name.
 fn parameters(response: &Response, field: &str) -> Vec<(String, u64)> {
-    let value = response.header(field).unwrap_or_else(|| panic!("no {field}: {:?}", response.head));
+    let value = response
+        .header(field)
+        .unwrap_or_else(|| panic!("no {field}: {:?}", response.head));
     let (name, parameters) = value.split_once(';').expect("an item with parameters");
     assert_eq!(name, "\"rate\"", "{value}");
     let pair = |text: &str| {
@@ -39,12 +41,20 @@ fn a_burst_is_admitted_and_the_next_request_is_told_when_to_come_back() {
     }
     let refused = client.exchange(&gateway.good());
     refused.assert_refusal(429, "limit-reached");
-    let wait_s: u64 = refused.header("retry-after").and_then(|text| text.parse().ok()).expect("says");
-    assert!((9..=10).contains(&wait_s), "one in ten seconds, and it says {wait_s}");
+    let wait_s: u64 = refused
+        .header("retry-after")
+        .and_then(|text| text.parse().ok())
+        .expect("says");
+    assert!(
+        (9..=10).contains(&wait_s),
+        "one in ten seconds, and it says {wait_s}"
+    );
     assert_eq!(parameter(&refused, "RateLimit", "r"), 0);
     assert_eq!(origin.requests(), 3);
     // The connection goes on.
-    client.exchange(&gateway.good()).assert_refusal(429, "limit-reached");
+    client
+        .exchange(&gateway.good())
+        .assert_refusal(429, "limit-reached");
 }
 
 #[test]
@@ -58,7 +68,9 @@ fn whoever_comes_back_when_told_is_admitted() {
     refused.assert_refusal(429, "limit-reached");
     assert_eq!(refused.header("retry-after"), Some("1"));
     let told = wait::now();
-    wait::until("the second to pass", || told.elapsed() >= Duration::from_millis(1_100));
+    wait::until("the second to pass", || {
+        told.elapsed() >= Duration::from_millis(1_100)
+    });
     client.exchange(&gateway.good()).assert_status(200);
 }
 
@@ -76,12 +88,21 @@ fn admitted_is_never_above(requests_per_s: u64, burst: u64, time: Duration) {
     assert_eq!(tally.faults, [""; 0]);
     let admitted = u64::try_from(tally.count(200)).expect("few");
     let allowed = burst + requests_per_s * elapsed_ms / 1_000;
-    assert!(admitted <= allowed, "{admitted} admitted, {allowed} allowed in {elapsed_ms} ms");
+    assert!(
+        admitted <= allowed,
+        "{admitted} admitted, {allowed} allowed in {elapsed_ms} ms"
+    );
     assert_eq!(u64::try_from(origin.requests()).expect("few"), admitted);
-    assert_eq!(tally.count(200) + tally.count(429), tally.statuses.values().sum::<usize>());
+    assert_eq!(
+        tally.count(200) + tally.count(429),
+        tally.statuses.values().sum::<usize>()
+    );
     // And not much less, as long as more was asked for than was there.
     if tally.count(429) > 0 {
-        assert!(admitted * 10 >= allowed * 8, "{admitted} admitted, {allowed} allowed");
+        assert!(
+            admitted * 10 >= allowed * 8,
+            "{admitted} admitted, {allowed} allowed"
+        );
     }
 }
 
@@ -115,17 +136,26 @@ fn every_key_has_a_limit_of_its_own() {
 #[test]
 fn a_request_refused_before_the_limit_does_not_spend_it() {
     let origin = Origin::echo();
-    let world = World::before(&[origin.address]).limit(1, 3_600_000, 2).with(|world| {
-        world.fixture = std::mem::take(&mut world.fixture).api("vault", "origin", &["/vault/*"]);
-    });
+    let world = World::before(&[origin.address])
+        .limit(1, 3_600_000, 2)
+        .with(|world| {
+            world.fixture =
+                std::mem::take(&mut world.fixture).api("vault", "origin", &["/vault/*"]);
+        });
     let setup = Gateway::over(world).http("body_bytes_max = 10");
     let gateway = setup.start();
     let key = gateway.world.key.as_str();
     for _ in 0..10 {
-        gateway.exchange(&get("/vault/1").key(key)).assert_refusal(403, "not-entitled");
-        gateway.exchange(&get("/nowhere").key(key)).assert_refusal(404, "route-unknown");
+        gateway
+            .exchange(&get("/vault/1").key(key))
+            .assert_refusal(403, "not-entitled");
+        gateway
+            .exchange(&get("/nowhere").key(key))
+            .assert_refusal(404, "route-unknown");
         let large = support::post("/orders/1", [b'x'; 11]).key(key);
-        gateway.exchange(&large).assert_refusal(413, "body-too-large");
+        gateway
+            .exchange(&large)
+            .assert_refusal(413, "body-too-large");
     }
     let statuses = [0; 3].map(|_| gateway.get().status);
     assert_eq!(statuses, [200, 200, 429]);
@@ -159,17 +189,27 @@ fn a_new_generation_gives_nobody_a_new_allowance() {
 #[test]
 fn the_strictest_of_several_limits_decides() {
     let origin = Origin::echo();
-    let world = World::before(&[origin.address]).limit(1_000, 1_000, 1_000).with(|world| {
-        let mut second = world.fixture.catalog.plans[0].limits[0].clone();
-        (second.number, second.name) = (77, "daily".into());
-        (second.requests, second.period_ms, second.burst) = (2, 86_400_000, 2);
-        world.fixture.catalog.plans[0].limits.push(second);
-    });
+    let world = World::before(&[origin.address])
+        .limit(1_000, 1_000, 1_000)
+        .with(|world| {
+            let mut second = world.fixture.catalog.plans[0].limits[0].clone();
+            (second.number, second.name) = (77, "daily".into());
+            (second.requests, second.period_ms, second.burst) = (2, 86_400_000, 2);
+            world.fixture.catalog.plans[0].limits.push(second);
+        });
     let gateway = Gateway::over(world).start();
     let answers = [0; 3].map(|_| gateway.get());
-    assert_eq!(answers.each_ref().map(|answer| answer.status), [200, 200, 429]);
-    let policy = answers[2].header("RateLimit-Policy").expect("both are told");
-    assert!(policy.contains("\"rate\"") && policy.contains("\"daily\""), "{policy}");
+    assert_eq!(
+        answers.each_ref().map(|answer| answer.status),
+        [200, 200, 429]
+    );
+    let policy = answers[2]
+        .header("RateLimit-Policy")
+        .expect("both are told");
+    assert!(
+        policy.contains("\"rate\"") && policy.contains("\"daily\""),
+        "{policy}"
+    );
 }
 
 #[test]

@@ -19,8 +19,10 @@ fn gateway_with_secrets(origin: &Origin, dead: &str) -> (Gateway, Vec<String>) {
             .api("dead", "dead", &["/dead/*"])
             .api("vault", "origin", &["/vault/*"]);
         world.api("notes").credential.query = Some("api_key".into());
-        world.fixture = std::mem::take(&mut world.fixture)
-            .app("all", &[("orders", "free"), ("notes", "free"), ("dead", "free")]);
+        world.fixture = std::mem::take(&mut world.fixture).app(
+            "all",
+            &[("orders", "free"), ("notes", "free"), ("dead", "free")],
+        );
         world.key = world.mint();
     });
     let revoked = world.mint_as(|record| record.state = KeyState::Revoked);
@@ -54,7 +56,9 @@ fn requests(words: &[String]) -> Vec<Request> {
         get("/orders/1").header("X-API-Key", good).key(TOKEN),
         get("/orders/1").header("X-API-Key", good).key(revoked),
         get("/orders/1").header("X-API-Key", TOKEN).key(TOKEN),
-        get("/orders/1").header("Cookie", &format!("session={TOKEN}")).key(good),
+        get("/orders/1")
+            .header("Cookie", &format!("session={TOKEN}"))
+            .key(good),
         get(&query("/notes/1", good)),
         get(&query("/notes/1", unknown)),
         get(&query("/notes/1", TOKEN)),
@@ -68,11 +72,15 @@ fn requests(words: &[String]) -> Vec<Request> {
         get(&query("/orders/garbage", good)).key(good),
         get(&query("http://gateway.test/orders/1", good)).key(good),
         request("TRACE", &query("/orders/1", good)).key(good),
-        request("PATCH", &query("/orders/1", good)).key(good).header("Expect", TOKEN),
+        request("PATCH", &query("/orders/1", good))
+            .key(good)
+            .header("Expect", TOKEN),
         post("/orders/1", format!("token={TOKEN}")).key(good),
         post("/orders/1", format!("token={TOKEN}")),
         get("/orders/1").key(good).header("Bad Name", TOKEN),
-        get("/orders/1").key(good).header("Transfer-Encoding", TOKEN),
+        get("/orders/1")
+            .key(good)
+            .header("Transfer-Encoding", TOKEN),
         get("/orders/1").key(good).header("Content-Length", TOKEN),
     ]
 }
@@ -91,7 +99,10 @@ fn no_secret_is_ever_said() {
     let (mut gateway, words) = gateway_with_secrets(&origin, &dead.to_string());
     let said_by = |place: &str, text: &str| {
         for word in &words {
-            assert!(!text.contains(word.as_str()), "{place} says {word:?}:\n{text}");
+            assert!(
+                !text.contains(word.as_str()),
+                "{place} says {word:?}:\n{text}"
+            );
         }
     };
     let requests = requests(&words);
@@ -107,7 +118,9 @@ fn no_secret_is_ever_said() {
         client.reset();
     }
     gateway.publish_damaged(|_| {}, |bytes| bytes.truncate(100));
-    wait::until("the snapshot to be refused", || !gateway.status()["snapshot_error"].is_null());
+    wait::until("the snapshot to be refused", || {
+        !gateway.status()["snapshot_error"].is_null()
+    });
     let lines = gateway.wait_for_log(requests.len());
     said_by("the access log", &format!("{lines:#?}"));
     for path in ["/metrics", "/status", "/readyz", "/healthz", "/nothing"] {
@@ -118,10 +131,17 @@ fn no_secret_is_ever_said() {
     said_by("standard error", &gateway.stderr());
     let files = ["access.log", "ports.json", "snapshots/CURRENT"];
     for file in files {
-        said_by(file, &std::fs::read_to_string(gateway.path(file)).unwrap_or_default());
+        said_by(
+            file,
+            &std::fs::read_to_string(gateway.path(file)).unwrap_or_default(),
+        );
     }
     // The log names the requests all the same.
-    assert!(lines.iter().any(|line| line["path"] == "/notes/1" && line["status"] == 200));
+    assert!(
+        lines
+            .iter()
+            .any(|line| line["path"] == "/notes/1" && line["status"] == 200)
+    );
     assert!(lines.iter().any(|line| line["refusal"] == "key_revoked"));
 }
 
@@ -131,8 +151,14 @@ fn a_snapshot_on_disk_holds_no_key() {
     let gateway = Gateway::before(&origin);
     let (base, _) = gateway.live_files();
     let bytes = std::fs::read(base).expect("it is published");
-    for word in [&gateway.world.key, &gateway.world.key[8..35], &gateway.world.secret] {
-        let found = bytes.windows(word.len()).any(|window| window == word.as_bytes());
+    for word in [
+        &gateway.world.key,
+        &gateway.world.key[8..35],
+        &gateway.world.secret,
+    ] {
+        let found = bytes
+            .windows(word.len())
+            .any(|window| window == word.as_bytes());
         assert!(!found, "the snapshot holds {word:?}");
     }
 }

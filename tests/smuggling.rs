@@ -14,10 +14,13 @@ struct Trap {
 impl Trap {
     fn set() -> Self {
         let origin = Origin::echo();
-        let world = World::before(&[origin.address]).limit(1_000, 1_000, 1_000).with(|world| {
-            world.api("orders").routes[0].methods = vec!["GET".into(), "POST".into()];
-            world.fixture = std::mem::take(&mut world.fixture).api("vault", "origin", &["/vault/*"]);
-        });
+        let world = World::before(&[origin.address])
+            .limit(1_000, 1_000, 1_000)
+            .with(|world| {
+                world.api("orders").routes[0].methods = vec!["GET".into(), "POST".into()];
+                world.fixture =
+                    std::mem::take(&mut world.fixture).api("vault", "origin", &["/vault/*"]);
+            });
         let gateway = Gateway::over(world).start();
         Self { origin, gateway }
     }
@@ -31,7 +34,12 @@ impl Trap {
             (request("POST", "/vault/1").key(key), 403),
             (request("POST", "/nowhere").key(key), 404),
             (request("PUT", "/orders/1").key(key), 405),
-            (request("POST", "/orders/1").key(key).header("X-API-Key", key), 400),
+            (
+                request("POST", "/orders/1")
+                    .key(key)
+                    .header("X-API-Key", key),
+                400,
+            ),
         ]
     }
 
@@ -57,7 +65,10 @@ impl Trap {
             Err(end) => assert!(matches!(end, Broken::Closed | Broken::Reset), "{end:?}"),
         }
         let seen = self.origin.received();
-        assert!(seen.iter().all(|got| !got.head.line.contains("hidden")), "{seen:#?}");
+        assert!(
+            seen.iter().all(|got| !got.head.line.contains("hidden")),
+            "{seen:#?}"
+        );
     }
 }
 
@@ -66,7 +77,9 @@ fn a_body_that_comes_with_its_refused_head_is_skipped() {
     let trap = Trap::set();
     for (refused, status) in trap.refused() {
         let mut client = trap.gateway.client();
-        client.exchange(&refused.body(trap.hidden())).assert_status(status);
+        client
+            .exchange(&refused.body(trap.hidden()))
+            .assert_status(status);
         trap.is_harmless(&mut client, false);
     }
 }
@@ -92,7 +105,9 @@ fn a_body_that_comes_after_the_refusal_is_skipped() {
         client.send(refused.announcing(hidden.len()).bytes());
         client.read().assert_status(status);
         let (first, second) = hidden.split_at(hidden.len() / 2);
-        let sent = client.try_send(first).and_then(|()| client.try_send(second));
+        let sent = client
+            .try_send(first)
+            .and_then(|()| client.try_send(second));
         drop(sent);
         trap.is_harmless(&mut client, false);
     }
@@ -149,7 +164,9 @@ fn a_body_whose_100_was_refused_closes_the_connection() {
     for (refused, status) in trap.refused() {
         let hidden = trap.hidden();
         let mut client = trap.gateway.client();
-        let waiting = refused.header("Expect", "100-continue").announcing(hidden.len());
+        let waiting = refused
+            .header("Expect", "100-continue")
+            .announcing(hidden.len());
         client.send(waiting.bytes());
         let answer = client.read();
         answer.assert_status(status);
@@ -178,12 +195,17 @@ fn a_body_for_an_origin_that_cannot_be_reached_is_never_a_request() {
     let hidden = trap.hidden();
     // At once, in two pieces, in chunks.
     let whole = request("POST", "/dead/1").key(&key).body(&hidden);
-    let announced = request("POST", "/dead/1").key(&key).announcing(hidden.len());
+    let announced = request("POST", "/dead/1")
+        .key(&key)
+        .announcing(hidden.len());
     let chunked = request("POST", "/dead/1").key(&key).chunks(&[&hidden]);
     for (first, second) in [
         (whole.bytes(), Vec::new()),
         (announced.bytes(), hidden.clone()),
-        ([announced.bytes(), hidden[..20].to_vec()].concat(), hidden[20..].to_vec()),
+        (
+            [announced.bytes(), hidden[..20].to_vec()].concat(),
+            hidden[20..].to_vec(),
+        ),
         (chunked.bytes(), Vec::new()),
     ] {
         let mut client = trap.gateway.client();
@@ -200,7 +222,11 @@ fn half_a_request_behind_one_that_failed_upstream_keeps_its_place() {
     // The first fails upstream, the head of the second is there, its body comes later: whatever is
     // forgotten of the second makes a request of its body.
     let origin = Origin::scripted(|turn| {
-        if turn.target() == "/orders/bad" { Ok(Flow::Reset) } else { turn.echo() }
+        if turn.target() == "/orders/bad" {
+            Ok(Flow::Reset)
+        } else {
+            turn.echo()
+        }
     });
     let gateway = Gateway::before(&origin);
     let trap = Trap { origin, gateway };
@@ -208,7 +234,10 @@ fn half_a_request_behind_one_that_failed_upstream_keeps_its_place() {
     let hidden = trap.hidden();
     let mut client = trap.gateway.client();
     let bad = get("/orders/bad").key(&key).bytes();
-    let second = request("POST", "/orders/2").key(&key).announcing(hidden.len()).bytes();
+    let second = request("POST", "/orders/2")
+        .key(&key)
+        .announcing(hidden.len())
+        .bytes();
     client.send([bad, second].concat());
     client.read().assert_refusal(502, "upstream-closed");
     client.send(&hidden);
@@ -232,8 +261,12 @@ fn a_body_that_an_early_answer_made_useless_is_never_a_request() {
     let key = trap.gateway.world.key.clone();
     let hidden = trap.hidden();
     for sent in [
-        request("POST", "/orders/early").key(&key).announcing(hidden.len() + 10),
-        request("POST", "/orders/early").key(&key).header("Transfer-Encoding", "chunked"),
+        request("POST", "/orders/early")
+            .key(&key)
+            .announcing(hidden.len() + 10),
+        request("POST", "/orders/early")
+            .key(&key)
+            .header("Transfer-Encoding", "chunked"),
     ] {
         let mut client = trap.gateway.client();
         client.send(sent.bytes());
@@ -254,8 +287,12 @@ fn a_request_over_its_limit_hides_nothing_either() {
     gateway.get().assert_status(200);
     let trap = Trap { origin, gateway };
     let mut client = trap.gateway.client();
-    let sent = request("POST", "/orders/1").key(&trap.gateway.world.key).body(trap.hidden());
+    let sent = request("POST", "/orders/1")
+        .key(&trap.gateway.world.key)
+        .body(trap.hidden());
     client.exchange(&sent).assert_refusal(429, "limit-reached");
-    client.exchange(&trap.honest()).assert_refusal(429, "limit-reached");
+    client
+        .exchange(&trap.honest())
+        .assert_refusal(429, "limit-reached");
     assert_eq!(trap.origin.requests(), 1);
 }

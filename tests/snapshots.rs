@@ -10,27 +10,41 @@ use keyway::snapshot::record::KeyState;
 use support::{Gateway, Origin, Response, Traffic, World, get, wait};
 
 fn seconds_since_1970() -> u32 {
-    #[expect(clippy::disallowed_methods, reason = "a key's validity is in real time")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a key's validity is in real time"
+    )]
     let now = SystemTime::now();
-    let seconds = now.duration_since(UNIX_EPOCH).expect("the clock is set").as_secs();
+    let seconds = now
+        .duration_since(UNIX_EPOCH)
+        .expect("the clock is set")
+        .as_secs();
     u32::try_from(seconds).expect("before 2106")
 }
 
 /// Waits until the gateway says why it refused what was published last.
 fn wait_for_refusal(gateway: &Gateway) -> String {
     wait::value("the snapshot to be refused", || {
-        gateway.status()["snapshot_error"].as_str().map(str::to_owned)
+        gateway.status()["snapshot_error"]
+            .as_str()
+            .map(str::to_owned)
     })
 }
 
 #[test]
 fn nothing_published_is_503_and_not_ready_until_something_is() {
     let origin = Origin::echo();
-    let mut gateway = Gateway::over(World::before(&[origin.address])).unpublished().start();
+    let mut gateway = Gateway::over(World::before(&[origin.address]))
+        .unpublished()
+        .start();
     let mut client = gateway.client();
     let refused = client.exchange(&gateway.good());
     refused.assert_refusal(503, "not-ready");
-    assert!(refused.header("retry-after").is_some(), "{:?}", refused.head);
+    assert!(
+        refused.header("retry-after").is_some(),
+        "{:?}",
+        refused.head
+    );
     let unready = gateway.ask_admin("/readyz");
     assert_eq!(unready.status, 503, "{}", unready.text());
     assert_eq!(gateway.ask_admin("/healthz").status, 200);
@@ -53,7 +67,9 @@ fn a_revoked_key_is_401_on_every_worker_once_its_generation_serves() {
         world.record(&key).state = KeyState::Revoked;
     });
     for client in &mut clients {
-        client.exchange(&gateway.good()).assert_refusal(401, "key-refused");
+        client
+            .exchange(&gateway.good())
+            .assert_refusal(401, "key-refused");
     }
 }
 
@@ -76,12 +92,19 @@ fn an_overlay_changes_one_key_and_leaves_the_others() {
         ..Fixture::default()
     };
     gateway.generation += 1;
-    overlay.publish_overlay(&gateway.path("snapshots"), gateway.generation).expect("it is whole");
+    overlay
+        .publish_overlay(&gateway.path("snapshots"), gateway.generation)
+        .expect("it is whole");
     gateway.wait_for_generation(gateway.generation);
     gateway.get().assert_refusal(401, "key-refused");
-    gateway.exchange(&get("/orders/1").key(&other)).assert_status(200);
+    gateway
+        .exchange(&get("/orders/1").key(&other))
+        .assert_status(200);
     let snapshot = &gateway.status()["snapshot"];
-    assert_eq!((&snapshot["generation"], &snapshot["base"]), (&3.into(), &2.into()));
+    assert_eq!(
+        (&snapshot["generation"], &snapshot["base"]),
+        (&3.into(), &2.into())
+    );
 }
 
 /// The generation in the names of app and plan, if both say the same.
@@ -90,7 +113,10 @@ fn judged_by_one_generation(answer: &Response) -> Option<String> {
     let named = |name: &str| {
         let headers = echo["headers"].as_array()?;
         let header = headers.iter().find(|header| header[0] == name)?;
-        header[1].as_str()?.rsplit_once('-').map(|(_, generation)| generation.to_owned())
+        header[1]
+            .as_str()?
+            .rsplit_once('-')
+            .map(|(_, generation)| generation.to_owned())
     };
     let (app, plan) = (named("Keyway-App"), named("Keyway-Plan"));
     (app.is_none() || app != plan).then(|| format!("app of {app:?}, plan of {plan:?}"))
@@ -125,15 +151,25 @@ fn harm_to_the_live_files_changes_nothing_for_traffic() {
     let traffic = Traffic::of(gateway.listen, 4, &request);
     let (base, current) = gateway.live_files();
     let whole = fs::read(&base).expect("it is published");
-    let noise: Vec<u8> = whole.iter().map(|byte| byte.wrapping_mul(31) ^ 0xa5).collect();
+    let noise: Vec<u8> = whole
+        .iter()
+        .map(|byte| byte.wrapping_mul(31) ^ 0xa5)
+        .collect();
     let overwrite = |bytes: &[u8]| {
         // In place, as `dd` would: the same file that was loaded.
-        let file = fs::File::options().write(true).open(&base).expect("it is there");
+        let file = fs::File::options()
+            .write(true)
+            .open(&base)
+            .expect("it is there");
         std::os::unix::fs::FileExt::write_all_at(&file, bytes, 0).expect("room for it");
     };
     overwrite(&noise);
     traffic.wait_for_more(100);
-    fs::File::options().write(true).open(&base).and_then(|file| file.set_len(0)).expect("truncates");
+    fs::File::options()
+        .write(true)
+        .open(&base)
+        .and_then(|file| file.set_len(0))
+        .expect("truncates");
     traffic.wait_for_more(100);
     fs::remove_file(&base).expect("it is there");
     traffic.wait_for_more(100);
@@ -170,7 +206,12 @@ fn a_snapshot_that_is_damaged_is_refused_and_the_last_good_one_stays() {
     traffic.wait_for_more(50);
     traffic.stop().assert_all(200);
     assert_eq!(gateway.status_of_workers(), [1, 1]);
-    assert!(gateway.metrics().sum("keyway_snapshot_load_failures_total", &[]) >= 1.0);
+    assert!(
+        gateway
+            .metrics()
+            .sum("keyway_snapshot_load_failures_total", &[])
+            >= 1.0
+    );
     assert_eq!(gateway.ask_admin("/readyz").status, 200);
     assert!(gateway.stderr().contains("refused"), "{}", gateway.stderr());
     gateway.publish(|_| {});

@@ -134,14 +134,13 @@ impl Connection {
 
     async fn forward(&mut self, mut job: Job) -> Result<(), CloseCause> {
         let head_bytes = job.call.head_bytes;
-        let mut body_used = 0;
         let progress = Progress::default();
         let ends = Ends {
             client: &mut self.stream,
             watch: &self.watch,
             buffered: &self.buffer[head_bytes..],
         };
-        let outcome = exchange::run(&self.worker, ends, &mut job, &progress, &mut body_used).await;
+        let outcome = exchange::run(&self.worker, ends, &mut job, &progress).await;
         let request_head = std::mem::take(&mut job.request_head);
         self.worker.buffers.give(request_head);
         self.settle(&mut job, &outcome);
@@ -153,13 +152,10 @@ impl Connection {
                 if beyond.is_err() {
                     self.linger(&progress).await;
                 }
-                self.advance(head_bytes + body_used, &beyond?);
+                self.advance(head_bytes + progress.body_bytes_buffered.get(), &beyond?);
                 Ok(())
             }
-            Outcome::Refused(refusal) => {
-                self.buffer.truncate(head_bytes + body_used);
-                self.refuse(job.call, refusal, &progress).await
-            }
+            Outcome::Refused(refusal) => self.refuse(job.call, refusal, &progress).await,
             Outcome::Broken(cause) => {
                 self.record(&job.call, None, &progress, target);
                 if cause == CloseCause::UpstreamBroken {
@@ -261,7 +257,15 @@ impl Connection {
             refusal,
             Refusal::BodyTimeout | Refusal::BodyMalformed | Refusal::BodyTooLarge
         );
-        if call.head_bytes == 0 || forwarded || body_failed {
+        if call.head_bytes == 0 || body_failed {
+            return None;
+        }
+        let buffered = progress.body_bytes_buffered.get() as u64;
+        if progress.uploaded.get() && progress.body_bytes_in.get() == buffered {
+            // The whole body came with the head, and its end is known.
+            return Some(buffered);
+        }
+        if forwarded {
             return None;
         }
         match call.framing {

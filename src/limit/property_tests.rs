@@ -279,7 +279,13 @@ fn threads_that_ask_in_the_same_moment_get_exactly_the_burst() {
     };
     let counts: Vec<(u64, u64)> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
     });
-    assert_eq!(counts.iter().map(|(admitted, _)| admitted).sum::<u64>(), BURST);
+    assert_eq!(
+        counts.iter().map(|(admitted, _)| admitted).sum::<u64>(),
+        BURST
+    );
 }

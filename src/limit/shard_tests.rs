@@ -108,7 +108,11 @@ fn a_plan_may_have_more_limits_than_a_hold_carries_in_itself() {
     let mut shard = alone();
     let hold = held(&mut shard, &limits, ms(0));
     assert!((0..20).all(|_| !admits(&mut shard, &limits, ms(0))));
-    assert_eq!(admitted(&mut shard, &limits[..9], ms(0)), 4, "refusals spend nothing");
+    assert_eq!(
+        admitted(&mut shard, &limits[..9], ms(0)),
+        4,
+        "refusals spend nothing"
+    );
     shard.settle(hold, Outcome::Unused);
     assert_eq!(admitted(&mut shard, &limits[9..], ms(0)), 1);
 }
@@ -245,7 +249,11 @@ fn a_smaller_burst_holds_at_once_also_for_leases_in_hand() {
     let [mut here, mut there] = shards();
     assert!((0..500).all(|_| admits(&mut there, &before, ms(0))));
     assert!(admits(&mut here, &before, ms(0)));
-    assert_ne!(admitted(&mut there, &before, ms(0)), 499, "the rest of a lease is still here");
+    assert_ne!(
+        admitted(&mut there, &before, ms(0)),
+        499,
+        "the rest of a lease is still here"
+    );
     assert!((0..5).all(|_| !admits(&mut here, &after, ms(0))));
 }
 

@@ -38,7 +38,7 @@ pub struct Moved {
     pub beyond: Vec<u8>,
 }
 
-/// Writes `pending`, then reads and writes until the body is whole. `bytes` grows by what moved on
+/// Writes `pending`, a pooled buffer, then reads and writes until the body is whole. `bytes` grows by what moved on
 /// the client's side, so that a caller that gives up knows how much did.
 pub async fn pass(
     worker: &Worker,

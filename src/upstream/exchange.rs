@@ -39,6 +39,8 @@ pub struct Progress {
     pub bytes_out: Cell<u64>,
     /// Body bytes taken from the client, as framed.
     pub body_bytes_in: Cell<u64>,
+    /// How many of them had come with the head.
+    pub body_bytes_buffered: Cell<usize>,
     /// From the dispatch to the answer's head, nanoseconds; 0 if there was none.
     pub upstream_ns: Cell<u64>,
     /// The head that the client got leaves its connection open.
@@ -60,25 +62,23 @@ pub struct Ends<'c> {
     pub buffered: &'c [u8],
 }
 
-/// Runs `job` to its end. `used` is how many of the buffered bytes were this request's body.
-pub async fn run(
-    worker: &Worker,
-    ends: Ends<'_>,
-    job: &mut Job,
-    progress: &Progress,
-    used: &mut usize,
-) -> Outcome {
+/// Runs `job` to its end.
+pub async fn run(worker: &Worker, ends: Ends<'_>, job: &mut Job, progress: &Progress) -> Outcome {
     let mut upload = Recoder::new(
         job.call.framing,
         upload_encoding(job),
         worker.body_bytes_max,
     );
     match upload.push(ends.buffered, &mut job.request_head) {
-        Ok(bytes) => *used = bytes,
+        Ok(bytes) => progress.body_bytes_buffered.set(bytes),
         Err(error) => return Outcome::Refused(refusal_of(error)),
     }
-    progress.body_bytes_in.set(*used as u64);
+    progress
+        .body_bytes_in
+        .set(progress.body_bytes_buffered.get() as u64);
     progress.uploaded.set(upload.done());
+    // A body that goes by in pieces is gone once it went; one that came with the head is kept.
+    let is_held_whole = upload.done();
     let mut fresh_only = false;
     loop {
         let (stream, kept) = match connect::to_target(worker, job, fresh_only).await {
@@ -100,7 +100,7 @@ pub async fn run(
         .await;
         // A kept connection may have ended while the request was on its way: the target has not
         // seen it if not one byte came back, and if it has, this method may be repeated.
-        let replayable = kept && !progress.answer_begun.get() && progress.uploaded.get();
+        let replayable = kept && !progress.answer_begun.get() && is_held_whole;
         match outcome {
             Outcome::Refused(Refusal::UpstreamClosed)
                 if replayable && job.call.is_idempotent && !fresh_only =>
@@ -209,7 +209,7 @@ async fn converse(
         watch,
         Direction::Up,
         upload,
-        Vec::new(),
+        worker.buffers.take(),
         ends,
         moved,
     );

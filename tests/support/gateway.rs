@@ -127,8 +127,15 @@ impl Setup {
         let mut process = self.spawn(directory.path());
         let (listen, admin) = process.wait_for_ports();
         let world = self.world.clone();
-        let gateway =
-            Gateway { listen, admin, world, generation, process, directory, setup: self };
+        let gateway = Gateway {
+            listen,
+            admin,
+            world,
+            generation,
+            process,
+            directory,
+            setup: self,
+        };
         if generation > 0 {
             gateway.wait_for_generation(generation);
         }
@@ -198,8 +205,13 @@ impl Setup {
             .stdin(Stdio::null())
             .stdout(stderr.try_clone().expect("descriptors are left"))
             .stderr(stderr);
-        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        Process { child, directory: directory.to_owned() }
+        let child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Process {
+            child,
+            directory: directory.to_owned(),
+        }
     }
 }
 

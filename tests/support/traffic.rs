@@ -32,7 +32,11 @@ impl Tally {
     #[track_caller]
     pub fn assert_all(&self, status: u16) {
         assert_eq!(self.faults, [""; 0]);
-        assert_eq!(self.statuses.keys().copied().collect::<Vec<_>>(), [status], "{self:?}");
+        assert_eq!(
+            self.statuses.keys().copied().collect::<Vec<_>>(),
+            [status],
+            "{self:?}"
+        );
     }
 
     /// Answers with `status`.
@@ -61,7 +65,11 @@ impl Traffic {
             thread::spawn(move || call(address, &bytes, check, &ended, &answered))
         };
         let clients = (0..clients).map(client).collect();
-        Self { ended, answered, clients }
+        Self {
+            ended,
+            answered,
+            clients,
+        }
     }
 
     /// Waits until `count` more answers came than there are now.
