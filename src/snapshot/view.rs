@@ -246,9 +246,10 @@ impl View {
         &self.base
     }
 
-    /// How many keys that `self` admits `next` does not know or has revoked.
+    /// How many keys that `self` admits `next` does not know. One that it names as revoked is not
+    /// lost: someone meant it, and no guard may stand in a revocation's way.
     pub(super) fn keys_lost_in(&self, next: &Self) -> u64 {
-        let lost = |digest: &Digest| self.admits(digest) && !next.admits(digest);
+        let lost = |digest: &Digest| self.admits(digest) && next.key(digest).is_none();
         let mine = self
             .overlay
             .iter()
