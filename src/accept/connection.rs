@@ -36,19 +36,11 @@ pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: SocketAddr) -> Clos
         worker,
         requests: 0,
     };
-    loop {
-        let next = match connection.next_verdict().await {
-            Ok(Verdict::Admitted(job)) => connection.forward(job).await,
-            Ok(Verdict::Refused(call, refusal)) => {
-                connection.refuse(call, refusal, &Progress::default()).await
-            }
-            Ok(Verdict::Partial) => continue,
-            Err(cause) => return cause,
-        };
-        if let Err(cause) = next {
-            return cause;
-        }
+    let cause = connection.run().await;
+    if matches!(cause, CloseCause::UpstreamBroken | CloseCause::WriteTimeout) {
+        connection.reset();
     }
+    cause
 }
 
 struct Connection {
@@ -62,6 +54,31 @@ struct Connection {
 }
 
 impl Connection {
+    /// Runs request after request; why there is no next one.
+    async fn run(&mut self) -> CloseCause {
+        loop {
+            let next = match self.next_verdict().await {
+                Ok(Verdict::Admitted(job)) => self.forward(job).await,
+                Ok(Verdict::Refused(call, refusal)) => {
+                    self.refuse(call, refusal, &Progress::default()).await
+                }
+                Ok(Verdict::Partial) => continue,
+                Err(cause) => return cause,
+            };
+            if let Err(cause) = next {
+                return cause;
+            }
+        }
+    }
+
+    /// Ends the connection so that an answer which broke off cannot be taken for a whole one,
+    /// also where its end is the connection's.
+    fn reset(self) {
+        // First: it names the descriptor that is about to close.
+        drop(self.watch);
+        self.stream.reset();
+    }
+
     /// Reads until what has arrived can be judged.
     async fn next_verdict(&mut self) -> Result<Verdict, CloseCause> {
         let mut waiting = Waiting::Nothing;
@@ -158,9 +175,6 @@ impl Connection {
             Outcome::Refused(refusal) => self.refuse(job.call, refusal, &progress).await,
             Outcome::Broken(cause) => {
                 self.record(&job.call, None, &progress, target);
-                if cause == CloseCause::UpstreamBroken {
-                    self.stream.reset_on_close();
-                }
                 Err(cause)
             }
         }

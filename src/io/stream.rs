@@ -58,15 +58,18 @@ impl Stream {
         self.fd
     }
 
-    /// Makes the closing of this stream a reset, so that a peer that counts on the end of the
-    /// stream as the end of a message sees that it was cut.
-    pub fn reset_on_close(&self) {
+    /// Ends the connection by a reset, so that a peer that counts on the end of the stream as the
+    /// end of a message sees that it was cut.
+    pub fn reset(self) {
         let at_once = nix::libc::linger {
             l_onoff: 1,
             l_linger: 0,
         };
         // A socket that refuses is already reset.
-        let _ = setsockopt(&descriptor::of(self), sockopt::Linger, &at_once);
+        let _ = setsockopt(&descriptor::of(&self), sockopt::Linger, &at_once);
+        // Rejoined: a write half that is dropped by itself ends its direction in good order, and
+        // that is what the peer would see first.
+        drop(self.read.0.reunite(self.write.0));
     }
 }
 
@@ -205,8 +208,7 @@ mod tests {
         let far = std::cell::RefCell::new(Vec::new());
         on_every_driver(async || {
             let (near, peer) = pair().await;
-            near.reset_on_close();
-            drop(near);
+            near.reset();
             far.borrow_mut().push(peer);
             // One more turn of the loop, so that the ring closes the descriptor.
             crate::io::sleep(std::time::Duration::from_millis(1)).await;
