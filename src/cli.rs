@@ -3,17 +3,14 @@
 //! Absent on purpose: anything that changes keys or plans; that is `keyway-control`'s.
 
 use crate::node;
+use crate::record::diagnostics;
 use crate::settings::Settings;
 use crate::snapshot::cli::{self as snapshot, Shown};
 use clap::{Args, Parser, Subcommand};
 use std::fmt::Display;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
-
-/// The variable that sets how much is logged.
-const LOG_VARIABLE: &str = "KEYWAY_LOG";
 
 /// The data plane of an API gateway whose center is the key.
 ///
@@ -144,8 +141,11 @@ fn tell(error: impl Display) -> Told {
 fn run(args: Run) -> Result<(), Told> {
     // Before anything is logged, and in plain text: a mistake in the settings is for a person.
     let settings = Settings::read(&args.settings).map_err(tell)?;
-    log_to_stderr(args.log_json);
-    node::run(settings, args.port_file.as_deref()).map_err(tell)
+    let diagnostics = diagnostics::start(args.log_json).map_err(tell)?;
+    let outcome = node::run(settings, args.port_file.as_deref());
+    // Its last lines come before the reason for the end.
+    drop(diagnostics);
+    outcome.map_err(tell)
 }
 
 fn check(args: &Check) -> Result<(), Told> {
@@ -165,23 +165,6 @@ fn print<E: Display>(write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Resul
         Err(error) => return Err(tell(error)),
     }
     outcome.map_err(tell)
-}
-
-fn log_to_stderr(json: bool) {
-    let filter = EnvFilter::builder()
-        .with_env_var(LOG_VARIABLE)
-        .with_default_directive(tracing::Level::INFO.into())
-        .from_env_lossy();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false);
-    if json {
-        log.json().flatten_event(true).init();
-    } else {
-        log.init();
-    }
 }
 
 #[cfg(test)]

@@ -109,6 +109,10 @@ pub enum NodeError {
 pub fn run(settings: Settings, port_file: Option<&Path>) -> Result<(), NodeError> {
     // First, so that a signal during a long start is neither lost nor deadly.
     let signals = Signals::catch().map_err(NodeError::System)?;
+    if let Some(path) = port_file {
+        // One from an earlier run would tell whoever waits for it the wrong ports.
+        let _ = std::fs::remove_file(path);
+    }
     let node = Node::start(settings)?;
     if let Some(path) = port_file {
         node.write_ports(path)?;
@@ -176,7 +180,7 @@ impl Node {
         let admin = Admin::start(address, Arc::clone(&state))
             .map_err(|cause| NodeError::Admin { address, cause })?;
         let mut feed = feed(&settings, &state, &peppers);
-        feed.look(false);
+        feed.look(None);
 
         let listen = sockets.addresses.clone();
         let config = WorkerConfig {

@@ -244,7 +244,13 @@ fn an_address_in_use_is_named() {
     let path = site.path("keyway.toml");
     let text = fs::read_to_string(&path).expect("reads");
     fs::write(&path, text.replacen("127.0.0.1:0", &address.to_string(), 1)).expect("writes");
-    let output = site.keyway(&["run"]);
+    let ports = site.path("ports.json");
+    fs::write(&ports, "of an earlier run").expect("writes");
+    let output = site.keyway(&["run", "--port-file", ports.to_str().expect("is text")]);
+    assert!(
+        !ports.exists(),
+        "whoever waits for it would take the wrong ports"
+    );
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
     assert!(

@@ -41,8 +41,6 @@ pub struct Feed {
     boot: u64,
     socket: Option<PathBuf>,
     outbox: Option<Outbox>,
-    /// When the newest announcement came, until it led to a load.
-    announced: Option<Tick>,
     last_lost: Option<String>,
 }
 
@@ -76,33 +74,30 @@ impl Feed {
             boot,
             socket,
             outbox: None,
-            announced: None,
             last_lost: None,
         }
     }
 
-    /// Looks for a snapshot and offers it to the workers, if there is a new one.
-    pub fn look(&mut self, urgent: bool) {
-        let learned = self.announced.unwrap_or_else(|| self.state.clock.tick());
+    /// Looks for a snapshot and offers it to the workers, if there is a new one. `announced` says
+    /// when control asked for it, if it did.
+    pub fn look(&mut self, announced: Option<Tick>) {
+        let urgent = announced.is_some();
+        let learned = announced.unwrap_or_else(|| self.state.clock.tick());
         match self.loader.look(urgent) {
             Outcome::Unchanged if self.loader.failure().is_some() => {}
             Outcome::Unchanged => self.state.link.load_settled(),
-            Outcome::Absent => {
-                if self.state.link.load_error().is_none() {
-                    tracing::warn!("no snapshot was published yet; the node is not ready");
+            Outcome::Absent { reason } => {
+                if self.state.link.load_error().as_ref() != Some(&reason) {
+                    tracing::warn!(reason, "no snapshot; the node is not ready");
                 }
-                self.state.link.absent();
+                self.state.link.absent(reason);
             }
-            Outcome::Loaded { view, load_ms } => {
-                self.announced = None;
-                self.offer(&view, load_ms, learned);
-            }
+            Outcome::Loaded { view, load_ms } => self.offer(&view, load_ms, learned),
             Outcome::Failed {
                 generation,
                 reason,
                 news,
             } => {
-                self.announced = None;
                 self.state.link.load_failed(reason.clone());
                 if news || urgent {
                     tracing::error!(
@@ -118,16 +113,26 @@ impl Feed {
 
     fn offer(&mut self, view: &Arc<View>, load_ms: u64, learned: Tick) {
         let info = SnapshotInfo::of(view);
-        tracing::info!(
-            generation = info.generation,
-            base = info.base_generation,
-            keys = info.keys,
-            load_ms,
-            "snapshot loaded"
-        );
+        let SnapshotInfo {
+            generation,
+            base_generation: base,
+            keys,
+            ..
+        } = info;
+        // Overlays may come many times a second; a base is an event.
+        if self
+            .state
+            .link
+            .snapshot()
+            .is_none_or(|before| before.base_generation != base)
+        {
+            tracing::info!(generation, base, keys, load_ms, "snapshot loaded");
+        } else {
+            tracing::debug!(generation, base, keys, load_ms, "overlay loaded");
+        }
         self.state.link.loaded(info, load_ms);
         // Before the first offer: a worker may adopt it before this function ends.
-        self.receipts.offered(info.generation, learned);
+        self.receipts.offered(generation, learned);
         for worker in &self.state.workers {
             // A replaced view that nobody came for is dropped here, not on a worker.
             drop(worker.slot.offer(Arc::clone(view)));
@@ -163,7 +168,7 @@ impl Feed {
             let now = self.state.clock.tick();
             if now >= due {
                 due = Tick(now.0.saturating_add(TICK_NS));
-                self.look(false);
+                self.look(None);
                 self.collect_usage();
             }
             self.report();
@@ -212,8 +217,7 @@ impl Feed {
             }
             Event::Message(ControlMessage::Announce { generation }) => {
                 if generation != self.loader.generation() {
-                    self.announced = Some(self.state.clock.tick());
-                    self.look(true);
+                    self.look(Some(self.state.clock.tick()));
                 }
             }
             Event::Message(ControlMessage::UsageAck { boot, sequence }) => {

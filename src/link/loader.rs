@@ -25,7 +25,10 @@ pub enum Outcome {
     /// Nothing new.
     Unchanged,
     /// Nothing was published there yet.
-    Absent,
+    Absent {
+        /// For a person: is there a directory at all?
+        reason: String,
+    },
     /// A new view, to be offered to every worker.
     Loaded {
         /// The view.
@@ -105,7 +108,7 @@ impl Loader {
         let now = self.clock.tick();
         let manifest = match Manifest::read(&self.directory) {
             Ok(manifest) => manifest,
-            Err(ManifestError::Absent { .. }) if self.current.is_none() => return Outcome::Absent,
+            Err(ManifestError::Absent { .. }) if self.current.is_none() => return self.absent(),
             Err(error) => return self.failed(0, None, &Cause::Load(error.into())),
         };
         if manifest.generation == self.generation() {
@@ -130,6 +133,16 @@ impl Loader {
             }
             Err(cause) => self.failed(manifest.generation, Some(manifest.checksum), &cause),
         }
+    }
+
+    fn absent(&self) -> Outcome {
+        let directory = self.directory.display();
+        let reason = if self.directory.is_dir() {
+            format!("nothing was published to {directory} yet")
+        } else {
+            format!("there is no directory {directory}")
+        };
+        Outcome::Absent { reason }
     }
 
     fn load(&self) -> Result<Arc<View>, Cause> {

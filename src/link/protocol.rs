@@ -41,12 +41,12 @@ pub enum NodeMessage {
         /// The generation that every worker serves; 0 while one of them serves none.
         generation: u64,
     },
-    /// The receipt: every worker judges requests by this generation. Sent when it comes true and
-    /// once after every `Hello`.
+    /// The receipt: every worker that lives judges requests by this generation, or by a later
+    /// one. Sent when it comes true and once after every `Hello`.
     Serving {
-        /// The lowest generation of all workers.
+        /// The lowest generation of all living workers.
         generation: u64,
-        /// The generation of each worker, in the order of their indices.
+        /// The generation of each living worker, in the order of their indices.
         workers: Vec<u64>,
         /// Milliseconds from learning of the generation to the last worker's adoption.
         elapsed_ms: u64,

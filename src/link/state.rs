@@ -136,8 +136,8 @@ impl LinkState {
     }
 
     /// Nothing was published yet.
-    pub fn absent(&self) {
-        self.notes().load_error = Some("nothing was published yet".into());
+    pub fn absent(&self, reason: String) {
+        self.notes().load_error = Some(reason);
     }
 
     /// There is nothing wrong with what is published, after all.

@@ -86,7 +86,7 @@ fn a_node_says_hello_and_then_what_it_serves() {
     site.publish(3);
     let control = FakeControl::listen(&site.socket);
     let mut bench = site.bench(2);
-    bench.feed.look(false);
+    bench.feed.look(None);
     let node = bench.start();
     until("both workers serve", || node.state.unready().is_none());
     let mut session = control.accept();

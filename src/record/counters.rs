@@ -286,7 +286,7 @@ impl CloseCause {
     }
 }
 
-/// Every refusal, each at its [`refusal_slot`].
+/// Every refusal, in the order of its words.
 pub const REFUSALS: [Refusal; REFUSAL_COUNT] = [
     Refusal::HeadMalformed,
     Refusal::HeadTooLarge,

@@ -9,6 +9,7 @@
 pub mod access_log;
 pub mod address_text;
 pub mod counters;
+pub mod diagnostics;
 pub(crate) mod exposition;
 pub mod histogram;
 mod json_text;

@@ -1,7 +1,7 @@
 //! The check that turns settings as written into [`Settings`]: ranges, references between fields,
 //! and a mend for each problem.
 
-use super::raw::{RawAccessLog, RawAdmin, RawHttp, RawPepper, RawSettings, RawSnapshot};
+use super::raw::{RawAccessLog, RawAdmin, RawHttp, RawLink, RawPepper, RawSettings, RawSnapshot};
 use super::{
     AccessLog, AdminSettings, DriverChoice, HEADERS_CEILING, HttpLimits, LinkSettings, PepperFile,
     Problem, Settings, SettingsError, SnapshotSettings,
@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 
 const HOUR_MS: u64 = 3_600_000;
 const NODE_BYTES_MAX: usize = 64;
+
+/// What a socket's address has room for, its end included.
+const SOCKET_BYTES_MAX: usize = 108;
 
 /// Checks the written form; relative paths start from `directory`.
 pub(super) fn check(raw: RawSettings, directory: &Path) -> Result<Settings, SettingsError> {
@@ -46,9 +49,7 @@ impl Check<'_> {
             peppers: self.peppers(raw.pepper),
             admin: self.admin(raw.admin),
             snapshot: self.snapshot(raw.snapshot),
-            link: LinkSettings {
-                socket: raw.link.socket.and_then(|p| self.path("link.socket", p)),
-            },
+            link: self.link(raw.link),
             access_log: self.access_log(raw.access_log),
             http: self.http(&raw.http, workers),
         }
@@ -199,6 +200,19 @@ impl Check<'_> {
             directory: directory.unwrap_or_default(),
             keys_lost_max_percent: u8::try_from(percent).unwrap_or(50),
         }
+    }
+
+    fn link(&mut self, written: RawLink) -> LinkSettings {
+        let socket = written
+            .socket
+            .and_then(|socket| self.path("link.socket", socket));
+        if let Some(path) = &socket
+            && path.as_os_str().len() >= SOCKET_BYTES_MAX
+        {
+            let mend = "is too long for a socket; its whole path must be shorter than 108 bytes";
+            self.problem("link.socket", Some(format!("{:?}", path.display())), mend);
+        }
+        LinkSettings { socket }
     }
 
     fn access_log(&mut self, written: RawAccessLog) -> AccessLog {

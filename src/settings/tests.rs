@@ -170,6 +170,21 @@ fn a_value_out_of_range_is_named_with_its_path_and_its_mend() {
 }
 
 #[test]
+fn a_socket_path_that_no_socket_can_have_is_refused() {
+    let told = problems(&format!("link.socket = \"/{}\"", "a".repeat(107)));
+    assert!(
+        told.len() == 1 && told[0].contains("shorter than 108 bytes"),
+        "{told:?}"
+    );
+    assert!(
+        with(&format!("link.socket = \"/{}\"", "a".repeat(106)))
+            .link
+            .socket
+            .is_some()
+    );
+}
+
+#[test]
 fn an_admin_listener_beyond_loopback_must_be_meant() {
     let told = problems("admin.listen = \"0.0.0.0:9901\"");
     assert!(
