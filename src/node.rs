@@ -13,7 +13,7 @@ use crate::authenticate::digest::{Pepper, PepperError};
 use crate::clock::{Clock, Tick};
 use crate::limit::Bank;
 use crate::link::admin::Admin;
-use crate::link::feed::{Feed, Link};
+use crate::link::feed::{self, Feed, Link};
 use crate::link::loader::Loader;
 use crate::link::pages::VERSION;
 use crate::link::state::{LinkState, NodeState};
@@ -179,7 +179,7 @@ impl Node {
         let address = settings.admin.listen;
         let admin = Admin::start(address, Arc::clone(&state))
             .map_err(|cause| NodeError::Admin { address, cause })?;
-        let mut feed = feed(&settings, &state, &peppers);
+        let mut feed = new_feed(&settings, &state, &peppers);
         feed.look(None);
 
         let listen = sockets.addresses.clone();
@@ -402,7 +402,7 @@ fn open_log(
     })
 }
 
-fn feed(settings: &Settings, state: &Arc<NodeState>, peppers: &[Pepper]) -> Feed {
+fn new_feed(settings: &Settings, state: &Arc<NodeState>, peppers: &[Pepper]) -> Feed {
     let policy = LoadPolicy {
         keys_lost_max_percent: settings.snapshot.keys_lost_max_percent,
         rollback_secret: peppers.first().map(rollback_secret),
@@ -415,7 +415,12 @@ fn feed(settings: &Settings, state: &Arc<NodeState>, peppers: &[Pepper]) -> Feed
         ids,
         state.clock,
     );
-    Feed::new(Arc::clone(state), loader, settings.link.socket.clone())
+    Feed::new(
+        Arc::clone(state),
+        loader,
+        settings.link.socket.clone(),
+        feed::POLL,
+    )
 }
 
 /// The secret that a deliberate step back must be signed with: derived from the pepper, which

@@ -26,7 +26,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How often the directory is looked at, and usage fetched, without being asked.
-const TICK_NS: u64 = 1_000_000_000;
+pub const POLL: Duration = Duration::from_secs(1);
 
 /// Events of the connection that may wait while a snapshot is loaded; the reader waits then.
 const EVENTS_MAX: usize = 64;
@@ -40,6 +40,7 @@ pub struct Feed {
     shipper: Shipper,
     boot: u64,
     socket: Option<PathBuf>,
+    poll: Duration,
     outbox: Option<Outbox>,
     last_lost: Option<String>,
 }
@@ -63,8 +64,14 @@ impl Link {
 }
 
 impl Feed {
-    /// A link for the workers of `state`; `socket` is control's, if there is one.
-    pub fn new(state: Arc<NodeState>, loader: Loader, socket: Option<PathBuf>) -> Self {
+    /// A link for the workers of `state`; `socket` is control's, if there is one, and `poll` the
+    /// pause between two looks that nobody asked for, [`POLL`] outside of tests.
+    pub fn new(
+        state: Arc<NodeState>,
+        loader: Loader,
+        socket: Option<PathBuf>,
+        poll: Duration,
+    ) -> Self {
         let boot = boot(&state);
         Self {
             state,
@@ -73,6 +80,7 @@ impl Feed {
             shipper: Shipper::new(boot),
             boot,
             socket,
+            poll,
             outbox: None,
             last_lost: None,
         }
@@ -163,11 +171,12 @@ impl Feed {
         let mut happened = connection
             .as_ref()
             .map_or_else(never, |(_, happened)| happened.clone());
+        let poll_ns = u64::try_from(self.poll.as_nanos()).unwrap_or(u64::MAX);
         let mut due = self.state.clock.tick();
         loop {
             let now = self.state.clock.tick();
             if now >= due {
-                due = Tick(now.0.saturating_add(TICK_NS));
+                due = Tick(now.0.saturating_add(poll_ns));
                 self.look(None);
                 self.collect_usage();
             }

@@ -30,7 +30,7 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let clock = Clock::start();
     while !condition() {
         assert!(clock.tick().0 < 20_000_000_000, "never happened: {what}");
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(1));
     }
 }
 
@@ -174,6 +174,16 @@ pub struct Bench {
 impl Bench {
     /// A node with this many workers, the pepper 1, and maybe a control socket.
     pub fn new(directory: &Path, workers: usize, socket: Option<&Path>) -> Self {
+        Self::polling(directory, workers, socket, Duration::from_millis(20))
+    }
+
+    /// [`Bench::new`] with a pause of its own between two looks that nobody asked for.
+    pub fn polling(
+        directory: &Path,
+        workers: usize,
+        socket: Option<&Path>,
+        poll: Duration,
+    ) -> Self {
         let (link, rung) = Doorbell::new();
         let (node, _) = Doorbell::new();
         let phase = PhaseCell::new();
@@ -197,7 +207,7 @@ impl Bench {
             link: LinkState::new(socket.is_some()),
         });
         let loader = Loader::new(directory.to_owned(), LoadPolicy::default(), vec![1], clock);
-        let feed = Feed::new(Arc::clone(&state), loader, socket.map(Path::to_owned));
+        let feed = Feed::new(Arc::clone(&state), loader, socket.map(Path::to_owned), poll);
         Self {
             state,
             seats,
