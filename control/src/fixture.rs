@@ -8,9 +8,19 @@ use crate::domain::{
     NewKey, NewSubscription, Period, PlanSpec, RawApi, RawLimit, RawPlan, RawRoute, RawUpstream,
     Subscription, SubscriptionState, TenantSpec, UpstreamSpec, Validity,
 };
+use crate::link::LinkServer;
+use crate::publish::Publisher;
+use crate::publish::board::{Board, NodeStart};
 use crate::store::{Author, Outcome, Store, StoreError, Tx};
 use keyway::clock::Clock;
-use std::path::Path;
+use keyway::link::protocol::{self, ControlMessage, NodeMessage, PROTOCOL};
+use keyway::snapshot::{LoadPolicy, View, load};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::task::JoinHandle;
 
 /// A name.
 pub fn name(text: &str) -> Name {
@@ -130,4 +140,177 @@ pub async fn store_with_key(directory: &Path) -> (Store, Key) {
     });
     let key = made.await.expect("lays out").value;
     (store, key)
+}
+
+/// A control process without its admin API, on a directory of its own.
+#[derive(Debug)]
+pub struct Running {
+    /// Truth.
+    pub store: Store,
+    /// The publishing task.
+    pub publisher: Publisher,
+    /// The snapshot directory.
+    pub snapshots: PathBuf,
+    /// The link socket.
+    pub socket: PathBuf,
+    link: JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts it.
+    pub async fn start(directory: &Path) -> Self {
+        let clock = Clock::start();
+        let store = Store::open(&directory.join("control.db"), clock).expect("the database opens");
+        let (snapshots, socket) = (directory.join("snapshots"), directory.join("control.sock"));
+        let board = Board::new(clock);
+        let started = Publisher::start(store.clone(), clock, board.clone(), &snapshots).await;
+        let publisher = started.expect("the publisher starts");
+        let bound = LinkServer::bind(&socket, store.clone(), publisher.clone(), board).await;
+        let link = tokio::spawn(bound.expect("the socket is there").run());
+        Self {
+            store,
+            publisher,
+            snapshots,
+            socket,
+            link,
+        }
+    }
+
+    /// Ends it, and waits until a next one can take its place.
+    pub async fn stop(self) {
+        let Self {
+            store,
+            publisher,
+            snapshots,
+            link,
+            ..
+        } = self;
+        link.abort();
+        drop(link.await);
+        drop((store, publisher));
+        // The publishing task lets go of the directory when it hears that nobody is left.
+        while tokio::task::spawn_blocking({
+            let snapshots = snapshots.clone();
+            move || keyway::snapshot::publish::Publisher::open(&snapshots).is_err()
+        })
+        .await
+        .expect("no panic")
+        {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Runs a change, and waits until it is published.
+    pub async fn change<T, F>(&self, wanted: F) -> T
+    where
+        T: serde::Serialize + serde::de::DeserializeOwned + Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let outcome = change(&self.store, wanted)
+            .await
+            .expect("the change is taken");
+        self.published(outcome.generation).await;
+        outcome.value
+    }
+
+    /// Waits until a generation with that change is published.
+    pub async fn published(&self, change: u64) -> u64 {
+        let mut state = self.publisher.published();
+        let found = state
+            .wait_for(|state| state.first_with(change).is_some())
+            .await;
+        found
+            .expect("the publisher lives")
+            .first_with(change)
+            .expect("just seen")
+    }
+
+    /// What a node that starts now would serve.
+    pub fn view(&self) -> Arc<View> {
+        view_of(&self.snapshots)
+    }
+}
+
+/// What a node that starts now would serve from `snapshots`.
+pub fn view_of(snapshots: &Path) -> Arc<View> {
+    load(snapshots, &LoadPolicy::default(), None).expect("a sound snapshot")
+}
+
+/// A node that does what it is told to, over a real socket.
+#[derive(Debug)]
+pub struct FakeNode {
+    start: NodeStart,
+    reader: BufReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+}
+
+impl FakeNode {
+    /// Connects as `node` with two workers that serve `generation`.
+    pub async fn connect(socket: &Path, node: &str, boot: u64, generation: u64) -> Self {
+        let stream = UnixStream::connect(socket).await.expect("control listens");
+        let (read, writer) = stream.into_split();
+        let start = NodeStart {
+            node: node.to_owned(),
+            boot,
+        };
+        let mut node = Self {
+            start,
+            reader: BufReader::new(read),
+            writer,
+        };
+        let hello = NodeMessage::Hello {
+            protocol: PROTOCOL,
+            node: node.start.node.clone(),
+            version: "0".to_owned(),
+            boot,
+            workers: 2,
+            driver: "epoll".to_owned(),
+            generation,
+        };
+        node.say(&hello).await;
+        node
+    }
+
+    /// Sends a message.
+    pub async fn say(&mut self, message: &NodeMessage) {
+        let mut line = Vec::new();
+        protocol::write_line(message, &mut line).expect("writes to memory");
+        self.writer.write_all(&line).await.expect("control reads");
+    }
+
+    /// Sends bytes as they are.
+    pub async fn say_raw(&mut self, bytes: &[u8]) {
+        // Control may have hung up in the middle, which is what some tests want.
+        drop(self.writer.write_all(bytes).await);
+    }
+
+    /// Says that all workers serve `generation`.
+    pub async fn serve(&mut self, generation: u64) {
+        let workers = vec![generation; 2];
+        self.say(&NodeMessage::Serving {
+            generation,
+            workers,
+            elapsed_ms: 1,
+        })
+        .await;
+    }
+
+    /// The next message of control; none if it hung up.
+    pub async fn hear(&mut self) -> Option<ControlMessage> {
+        let mut line = String::new();
+        let read = self.reader.read_line(&mut line).await.unwrap_or(0);
+        (read > 0).then(|| protocol::read_line(line.as_bytes()).expect("a message"))
+    }
+
+    /// Waits for the announcement of a generation with that change.
+    pub async fn announced(&mut self, change: u64) -> u64 {
+        loop {
+            match self.hear().await.expect("control is there") {
+                ControlMessage::Announce { generation } if generation >= change => {
+                    return generation;
+                }
+                _ => {}
+            }
+        }
+    }
 }
