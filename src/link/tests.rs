@@ -40,6 +40,12 @@ impl Site {
     fn bench(&self, workers: usize) -> Bench {
         Bench::new(&self.snapshots, workers, Some(&self.socket))
     }
+
+    /// A node that looks at the directory at its start and when control asks, not by itself.
+    fn patient_bench(&self, workers: usize) -> Bench {
+        let hour = Duration::from_secs(3_600);
+        Bench::polling(&self.snapshots, workers, Some(&self.socket), hour)
+    }
 }
 
 fn row(key: u64, requests: u64) -> UsageRow {
@@ -114,9 +120,7 @@ fn an_announced_generation_is_served_and_receipted_by_every_worker() {
     let site = Site::new();
     site.publish(1);
     let control = FakeControl::listen(&site.socket);
-    // So long a pause that only the announcements can bring the generations.
-    let hour = Duration::from_secs(3_600);
-    let node = Bench::polling(&site.snapshots, 3, Some(&site.socket), hour).start();
+    let node = site.patient_bench(3).start();
     let mut session = control.accept();
     assert_eq!(receipt(&mut session).0, 1);
     for generation in 2..30 {
@@ -191,7 +195,7 @@ fn a_bad_snapshot_is_refused_with_its_reason_and_the_last_good_one_serves_on() {
     let site = Site::new();
     site.publish(1);
     let control = FakeControl::listen(&site.socket);
-    let node = site.bench(2).start();
+    let node = site.patient_bench(2).start();
     let mut session = control.accept();
     assert_eq!(receipt(&mut session).0, 1);
 
@@ -304,7 +308,7 @@ fn the_last_usage_is_shipped_before_the_end() {
     let site = Site::new();
     site.publish(1);
     let control = FakeControl::listen(&site.socket);
-    let node = site.bench(1).start();
+    let node = site.patient_bench(1).start();
     let mut session = control.accept();
     assert_eq!(receipt(&mut session).0, 1);
     node.workers[0].handle.usage.push(vec![row(1, 3)]);
@@ -324,7 +328,7 @@ fn a_control_process_that_never_acknowledges_cannot_hold_the_end_up() {
     let site = Site::new();
     site.publish(1);
     let control = FakeControl::listen(&site.socket);
-    let node = site.bench(1).start();
+    let node = site.patient_bench(1).start();
     let mut session = control.accept();
     assert_eq!(receipt(&mut session).0, 1);
     node.workers[0].handle.usage.push(vec![row(1, 3)]);
