@@ -10,7 +10,7 @@ use crate::domain::{
 };
 use crate::link::LinkServer;
 use crate::publish::Publisher;
-use crate::publish::board::{Board, NodeStart};
+use crate::publish::board::Board;
 use crate::store::{Author, Outcome, Store, StoreError, Tx};
 use keyway::clock::Clock;
 use keyway::link::protocol::{self, ControlMessage, NodeMessage, PROTOCOL};
@@ -239,28 +239,28 @@ pub fn view_of(snapshots: &Path) -> Arc<View> {
 /// A node that does what it is told to, over a real socket.
 #[derive(Debug)]
 pub struct FakeNode {
-    start: NodeStart,
     reader: BufReader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
 }
 
 impl FakeNode {
+    /// Takes a connected socket, without a greeting.
+    pub fn of(stream: UnixStream) -> Self {
+        let (read, writer) = stream.into_split();
+        Self {
+            reader: BufReader::new(read),
+            writer,
+        }
+    }
+
     /// Connects as `node` with two workers that serve `generation`.
     pub async fn connect(socket: &Path, node: &str, boot: u64, generation: u64) -> Self {
         let stream = UnixStream::connect(socket).await.expect("control listens");
-        let (read, writer) = stream.into_split();
-        let start = NodeStart {
-            node: node.to_owned(),
-            boot,
-        };
-        let mut node = Self {
-            start,
-            reader: BufReader::new(read),
-            writer,
-        };
+        let name = node.to_owned();
+        let mut node = Self::of(stream);
         let hello = NodeMessage::Hello {
             protocol: PROTOCOL,
-            node: node.start.node.clone(),
+            node: name,
             version: "0".to_owned(),
             boot,
             workers: 2,

@@ -9,10 +9,9 @@ use crate::store::{Store, StoreError};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixListener;
-use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 /// Nodes that may be connected at one time.
 const LINKS_MAX: usize = 1_024;
@@ -92,20 +91,17 @@ impl LinkServer {
         })
     }
 
-    /// Accepts nodes until dropped.
+    /// Accepts nodes until dropped, and then hangs up on them.
     pub async fn run(self) {
-        let places = Arc::new(Semaphore::new(LINKS_MAX));
+        let mut links = JoinSet::new();
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
-            };
+            if links.len() >= LINKS_MAX {
+                links.join_next().await;
+            }
+            while links.try_join_next().is_some() {}
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let context = self.context.clone();
-                    tokio::spawn(async move {
-                        connection::serve(stream, context).await;
-                        drop(place);
-                    });
+                    links.spawn(connection::serve(stream, self.context.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a node could not be accepted");
