@@ -63,7 +63,7 @@ pub struct CredentialPlaces {
 }
 
 /// An API as written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawApi {
     /// Unique name.
@@ -87,7 +87,7 @@ pub struct RawApi {
 }
 
 /// A route as written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawRoute {
     /// Path pattern.
@@ -98,7 +98,7 @@ pub struct RawRoute {
 }
 
 /// Where a key travels, as written.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawCredential {
     /// Header name.

@@ -21,7 +21,7 @@ pub struct App {
 }
 
 /// What a person says to make an app inside a tenant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AppSpec {
     /// Unique within the tenant.

@@ -14,7 +14,7 @@ const NAME_BYTES_MAX: usize = 63;
 const TEXT_BYTES_MAX: usize = 256;
 
 /// One attribute's value. Nothing nested: policies compare values, they do not walk trees.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(untagged)]
 pub enum Scalar {
     /// Yes or no.
@@ -26,7 +26,8 @@ pub enum Scalar {
 }
 
 /// At most 32 named scalars, in the order of their names.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(value_type = BTreeMap<String, Scalar>)]
 #[serde(
     try_from = "BTreeMap<String, Scalar>",
     into = "BTreeMap<String, Scalar>"

@@ -13,7 +13,7 @@ use std::str::FromStr;
 pub struct UnknownWord(pub &'static str);
 
 /// Where a key is meant to be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Environment {
     /// The real thing.
@@ -54,7 +54,7 @@ impl FromStr for Environment {
 }
 
 /// Whether a key may be used, beside its validity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyState {
     /// In use.
@@ -188,7 +188,7 @@ impl TryFrom<RawValidity> for Validity {
 }
 
 /// Where a key came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyOrigin {
     /// Made here, in our own form.

@@ -9,7 +9,10 @@ use std::str::FromStr;
 const NAME_BYTES_MAX: usize = 63;
 
 /// `[a-z0-9][a-z0-9._-]{0,62}`: safe in a path, a header, a label and a log line.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
+#[schema(value_type = String, pattern = "^[a-z0-9][a-z0-9._-]{0,62}$", examples("acme"))]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
 

@@ -34,7 +34,7 @@ pub struct UpstreamSpec {
 }
 
 /// An upstream as written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawUpstream {
     /// Unique name.

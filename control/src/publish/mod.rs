@@ -51,7 +51,7 @@ pub struct Publisher {
 }
 
 /// Proof, or the lack of it, that a change is in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Receipt {
     /// The first published generation that holds the change; 0: not published in time.
     pub generation: u64,
@@ -67,7 +67,7 @@ pub struct Receipt {
 }
 
 /// What one node said.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct NodeReceipt {
     /// The node's name.
     pub node: String,
@@ -95,7 +95,7 @@ pub struct PublishOptions {
 }
 
 /// What was published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Published {
     /// The generation.
     pub generation: u64,
