@@ -18,7 +18,11 @@ use sha2::{Digest, Sha256};
 pub(super) struct Caller(pub Actor);
 
 /// Lets a request through if it bears a good token.
-pub(super) async fn guard(State(admin): State<Admin>, mut request: Request, next: Next) -> Response {
+pub(super) async fn guard(
+    State(admin): State<Admin>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let mut response = match caller(&admin, request.headers()).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
@@ -29,17 +33,27 @@ pub(super) async fn guard(State(admin): State<Admin>, mut request: Request, next
     // Answers hold secrets now and then; none may lie in a cache.
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     response
 }
 
 async fn caller(admin: &Admin, headers: &HeaderMap) -> Result<Caller, Response> {
     let Some(token) = bearer(headers) else {
         // RFC 6750, section 3.1: no error code when no token was shown.
-        return Err(unauthenticated("send `Authorization: Bearer` with an admin token", ""));
+        return Err(unauthenticated(
+            "send `Authorization: Bearer` with an admin token",
+            "",
+        ));
     };
     let digest: [u8; 32] = Sha256::digest(token).into();
-    let known = admin.control.store.read(move |rows| rows.token_by_digest(&digest)).await;
+    let known = admin
+        .control
+        .store
+        .read(move |rows| rows.token_by_digest(&digest))
+        .await;
     match known {
         Ok(Some(token)) => Ok(Caller(Actor::token(token.label.as_str()))),
         Ok(None) => Err(unauthenticated(
@@ -64,7 +78,9 @@ fn unauthenticated(detail: &str, error: &str) -> Response {
     let mut response = Problem::new(Cause::Unauthenticated, detail).into_response();
     let challenge = format!("Bearer realm=\"keyway-control\"{error}");
     if let Ok(challenge) = HeaderValue::from_str(&challenge) {
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, challenge);
     }
     response
 }
@@ -88,7 +104,10 @@ mod tests {
         for (values, expected) in cases {
             let mut headers = HeaderMap::new();
             for value in values {
-                headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).expect("text"));
+                headers.append(
+                    header::AUTHORIZATION,
+                    HeaderValue::from_str(value).expect("text"),
+                );
             }
             assert_eq!(bearer(&headers), expected.map(str::as_bytes), "{values:?}");
         }

@@ -76,7 +76,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Waiting {
 pub(super) fn timeout(ms: Option<u32>) -> Result<Duration, Problem> {
     match ms.unwrap_or(TIMEOUT_MS) {
         ms @ 1..=TIMEOUT_MS_MAX => Ok(Duration::from_millis(ms.into())),
-        _ => Err(Problem::invalid("timeout_ms", format!("from 1 to {TIMEOUT_MS_MAX}"))),
+        _ => Err(Problem::invalid(
+            "timeout_ms",
+            format!("from 1 to {TIMEOUT_MS_MAX}"),
+        )),
     }
 }
 
@@ -106,14 +109,12 @@ pub(super) struct Answer<T> {
 }
 
 impl<T> Answer<T> {
-    /// An answer without more ado.
-    pub(super) fn ok(body: T) -> Self {
-        Self { status: StatusCode::OK, body, replayed: false }
-    }
-
     /// The answer says that something new is there.
     pub(super) fn created(self) -> Self {
-        Self { status: StatusCode::CREATED, ..self }
+        Self {
+            status: StatusCode::CREATED,
+            ..self
+        }
     }
 }
 
@@ -129,12 +130,21 @@ impl Admin {
         view: impl FnOnce(T) -> V,
     ) -> Answer<Changed<V>> {
         let receipt = match timeout {
-            Some(timeout) => Some(self.control.publisher.enforced(outcome.generation, timeout).await),
+            Some(timeout) => Some(
+                self.control
+                    .publisher
+                    .enforced(outcome.generation, timeout)
+                    .await,
+            ),
             None => None,
         };
         Answer {
             status: StatusCode::OK,
-            body: Changed { thing: view(outcome.value), generation: outcome.generation, receipt },
+            body: Changed {
+                thing: view(outcome.value),
+                generation: outcome.generation,
+                receipt,
+            },
             replayed: outcome.replayed,
         }
     }
@@ -144,7 +154,9 @@ impl<T: Serialize> IntoResponse for Answer<T> {
     fn into_response(self) -> Response {
         let mut response = (self.status, Shown(self.body)).into_response();
         if self.replayed {
-            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+            response
+                .headers_mut()
+                .insert(REPLAYED, HeaderValue::from_static("true"));
         }
         response
     }
@@ -162,10 +174,11 @@ impl<T: Serialize> IntoResponse for Shown<T> {
                 let json = HeaderValue::from_static("application/json");
                 ([(header::CONTENT_TYPE, json)], body).into_response()
             }
-            Err(error) => {
-                Problem::new(Cause::Internal, format!("the answer cannot be written: {error}"))
-                    .into_response()
-            }
+            Err(error) => Problem::new(
+                Cause::Internal,
+                format!("the answer cannot be written: {error}"),
+            )
+            .into_response(),
         }
     }
 }

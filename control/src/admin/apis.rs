@@ -31,7 +31,10 @@ pub struct ApiView {
 
 impl From<Api> for ApiView {
     fn from(api: Api) -> Self {
-        Self { number: api.number.0, spec: api.spec }
+        Self {
+            number: api.number.0,
+            spec: api.spec,
+        }
     }
 }
 
@@ -43,7 +46,11 @@ pub(super) async fn list(
     Query(query): Query<PageQuery>,
 ) -> Result<Shown<Listed<ApiView>>, Problem> {
     let page = query.page()?;
-    let apis = admin.control.store.read(move |rows| rows.apis(page)).await?;
+    let apis = admin
+        .control
+        .store
+        .read(move |rows| rows.apis(page))
+        .await?;
     Ok(Shown(Listed::of(apis, ApiView::from)))
 }
 
@@ -61,8 +68,14 @@ pub(super) async fn create(
 ) -> Answered<ApiView> {
     let spec = ApiSpec::try_from(asked.body)?;
     let store = &admin.control.store;
-    let outcome = store.write(asked.author, |tx| tx.api_create(spec)).await.map_err(of_body)?;
-    Ok(admin.changed(outcome, timeout, ApiView::from).await.created())
+    let outcome = store
+        .write(asked.author, |tx| tx.api_create(spec))
+        .await
+        .map_err(of_body)?;
+    Ok(admin
+        .changed(outcome, timeout, ApiView::from)
+        .await
+        .created())
 }
 
 /// Shows an API.
@@ -73,7 +86,11 @@ pub(super) async fn show(
     State(admin): State<Admin>,
     Path(name): Path<Name>,
 ) -> Result<Shown<ApiView>, Problem> {
-    let api = admin.control.store.read(move |rows| rows.api(&name)).await?;
+    let api = admin
+        .control
+        .store
+        .read(move |rows| rows.api(&name))
+        .await?;
     Ok(Shown(api.into()))
 }
 
@@ -94,7 +111,10 @@ pub(super) async fn replace(
     let spec = ApiSpec::try_from(asked.body)?;
     same_name(&name, &spec.name)?;
     let store = &admin.control.store;
-    let outcome = store.write(asked.author, |tx| tx.api_replace(spec)).await.map_err(of_body)?;
+    let outcome = store
+        .write(asked.author, |tx| tx.api_replace(spec))
+        .await
+        .map_err(of_body)?;
     Ok(admin.changed(outcome, timeout, ApiView::from).await)
 }
 
@@ -109,10 +129,14 @@ pub(super) async fn delete(
     asked: Asked<Nothing>,
 ) -> Answered<Gone> {
     let store = &admin.control.store;
-    let outcome = store.write(asked.author, move |tx| tx.api_delete(&name)).await?;
+    let outcome = store
+        .write(asked.author, move |tx| tx.api_delete(&name))
+        .await?;
     Ok(admin.changed(outcome, timeout, |()| Gone {}).await)
 }
 
 fn of_body(error: StoreError) -> Problem {
-    Problem::of_body(error, |subject| (subject == Subject::Upstream).then_some("upstream"))
+    Problem::of_body(error, |subject| {
+        (subject == Subject::Upstream).then_some("upstream")
+    })
 }

@@ -58,7 +58,9 @@ pub(super) async fn apply(
     let store = &admin.control.store;
     // Looked at once before, so that all slips are told at once and not only the first.
     let looked = desired.clone();
-    let faults = store.read(move |rows| apply::faults(rows, &looked, options)).await?;
+    let faults = store
+        .read(move |rows| apply::faults(rows, &looked, options))
+        .await?;
     if !faults.is_empty() {
         return Err(all(faults));
     }
@@ -66,13 +68,25 @@ pub(super) async fn apply(
         let change = move |tx: &mut Tx<'_>| apply::apply(tx, &desired, options);
         let value = store.rehearse(asked.author, change).await?;
         let generation = store.read(|rows| rows.generation()).await?;
-        let outcome = Outcome { value, generation, replayed: false };
-        let view = |applied| ApplyView { dry_run: true, applied };
+        let outcome = Outcome {
+            value,
+            generation,
+            replayed: false,
+        };
+        let view = |applied| ApplyView {
+            dry_run: true,
+            applied,
+        };
         return Ok(admin.changed(outcome, None, view).await);
     }
     let change = move |tx: &mut Tx<'_>| apply::apply(tx, &desired, options);
     let outcome = store.write(asked.author, change).await?;
-    Ok(admin.changed(outcome, timeout, |applied| ApplyView { dry_run: false, applied }).await)
+    Ok(admin
+        .changed(outcome, timeout, |applied| ApplyView {
+            dry_run: false,
+            applied,
+        })
+        .await)
 }
 
 fn all(faults: Vec<Invalid>) -> Problem {

@@ -52,7 +52,11 @@ pub(super) async fn list(
     Query(query): Query<PageQuery>,
 ) -> Result<Shown<Listed<AppView>>, Problem> {
     let page = query.page()?;
-    let apps = admin.control.store.read(move |rows| rows.apps(None, page)).await?;
+    let apps = admin
+        .control
+        .store
+        .read(move |rows| rows.apps(None, page))
+        .await?;
     Ok(Shown(Listed::of(apps, AppView::from)))
 }
 
@@ -90,8 +94,13 @@ pub(super) async fn create(
 ) -> Answered<AppView> {
     let spec = asked.body;
     let store = &admin.control.store;
-    let outcome = store.write(asked.author, move |tx| tx.app_create(&tenant, spec)).await?;
-    Ok(admin.changed(outcome, timeout, AppView::from).await.created())
+    let outcome = store
+        .write(asked.author, move |tx| tx.app_create(&tenant, spec))
+        .await?;
+    Ok(admin
+        .changed(outcome, timeout, AppView::from)
+        .await
+        .created())
 }
 
 /// Shows an app.
@@ -103,7 +112,11 @@ pub(super) async fn show(
     State(admin): State<Admin>,
     Path((tenant, name)): Path<(Name, Name)>,
 ) -> Result<Shown<AppView>, Problem> {
-    let app = admin.control.store.read(move |rows| rows.app(&tenant, &name)).await?;
+    let app = admin
+        .control
+        .store
+        .read(move |rows| rows.app(&tenant, &name))
+        .await?;
     Ok(Shown(app.into()))
 }
 

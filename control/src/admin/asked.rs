@@ -5,10 +5,10 @@
 //! between the two is seen. What was refused is kept nowhere and is judged anew.
 //! Absent on purpose: secrets. A replay answers everything but them.
 
+use super::Admin;
 use super::access::Caller;
 use super::body::{self, Media};
 use super::problem::{Cause, Problem};
-use super::Admin;
 use crate::domain::Actor;
 use crate::store::{Author, Idempotency};
 use axum::body::Bytes;
@@ -55,22 +55,34 @@ impl FromRequest<Admin> for AskedRaw {
         let media = Media::of(request.headers())?;
         // The guard put it there; a route that is not behind the guard must not change anything.
         let Some(Caller(actor)) = request.extensions().get().cloned() else {
-            return Err(Problem::new(Cause::Unauthenticated, "nobody asks for this change"));
+            return Err(Problem::new(
+                Cause::Unauthenticated,
+                "nobody asks for this change",
+            ));
         };
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let key = match method {
             Method::POST => idempotency_key(request.headers())?,
             _ => None,
         };
-        let body =
-            Bytes::from_request(request, admin).await.map_err(|e| body::not_whole(&e))?;
+        let body = Bytes::from_request(request, admin)
+            .await
+            .map_err(|e| body::not_whole(&e))?;
         let mut author = Author::new(actor);
         let mut under_way = None;
         if let Some(key) = key {
             under_way = Some(admin.under_way.begin(&author.actor, &key)?);
-            author.idempotency = Some(Idempotency { key, request: digest(&method, &uri, &body) });
+            author.idempotency = Some(Idempotency {
+                key,
+                request: digest(&method, &uri, &body),
+            });
         }
-        Ok(Self { author, media, body, _under_way: under_way })
+        Ok(Self {
+            author,
+            media,
+            body,
+            _under_way: under_way,
+        })
     }
 }
 
@@ -83,13 +95,19 @@ impl<T: DeserializeOwned> FromRequest<Admin> for Asked<T> {
             return Err(Media::unsupported("application/json"));
         }
         let body = body::parse(&raw.body)?;
-        Ok(Self { author: raw.author, body, _under_way: raw._under_way })
+        Ok(Self {
+            author: raw.author,
+            body,
+            _under_way: raw._under_way,
+        })
     }
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(value) = values.next() else { return Ok(None) };
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
     let well_formed = (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&value.len())
         && value.as_bytes().iter().all(u8::is_ascii_graphic);
     match value.to_str() {
@@ -130,7 +148,10 @@ impl UnderWayKeys {
         let taken = (actor.clone(), key.to_owned());
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if keys.insert(taken.clone()) {
-            Ok(UnderWay { keys: self.clone(), taken })
+            Ok(UnderWay {
+                keys: self.clone(),
+                taken,
+            })
         } else {
             let detail = "ask again once the first request has its answer";
             Err(Problem::new(Cause::IdempotencyKeyBusy, detail))
@@ -140,7 +161,11 @@ impl UnderWayKeys {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.keys.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.taken);
+        self.keys
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.taken);
     }
 }
 
@@ -153,9 +178,11 @@ mod tests {
     fn a_key_is_busy_until_its_request_is_done() {
         let (keys, actor) = (UnderWayKeys::default(), Actor::token("ops"));
         let first = keys.begin(&actor, "k1").expect("free");
-        assert_eq!(keys.begin(&actor, "k1").expect_err("busy").status, 409);
+        let busy = keys.begin(&actor, "k1").expect_err("busy");
+        assert_eq!(busy.cause, Cause::IdempotencyKeyBusy);
         keys.begin(&actor, "k2").expect("another key");
-        keys.begin(&Actor::token("ci"), "k1").expect("another caller's");
+        keys.begin(&Actor::token("ci"), "k1")
+            .expect("another caller's");
         drop(first);
         keys.begin(&actor, "k1").expect("free again");
     }

@@ -82,7 +82,14 @@ pub(super) async fn list(
     if query.subject.is_none() && query.subject_id.is_some() {
         return Err(Problem::invalid("subject_id", "goes with `subject`"));
     }
-    let filter = AuditFilter { subject: query.subject, subject_id: query.subject_id };
-    let entries = admin.control.store.read(move |rows| rows.audit(&filter, page)).await?;
+    let filter = AuditFilter {
+        subject: query.subject,
+        subject_id: query.subject_id,
+    };
+    let entries = admin
+        .control
+        .store
+        .read(move |rows| rows.audit(&filter, page))
+        .await?;
     Ok(Shown(Listed::of(entries, AuditView::from)))
 }

@@ -31,8 +31,15 @@ pub(super) struct Nothing {}
 impl Media {
     /// The media type of a request; none: it has none.
     pub(super) fn of(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
-        let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(None) };
-        let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+        let Some(value) = headers.get(header::CONTENT_TYPE) else {
+            return Ok(None);
+        };
+        let essence = value
+            .to_str()
+            .unwrap_or_default()
+            .split(';')
+            .next()
+            .unwrap_or_default();
         match essence.trim().to_ascii_lowercase().as_str() {
             // RFC 7396: what a PATCH of ours is, by its own name.
             "application/json" | "application/merge-patch+json" => Ok(Some(Self::Json)),
@@ -89,9 +96,14 @@ pub(super) fn refused(path: &str, error: &serde_json::Error) -> Problem {
 /// A fault of a value, without serde_json's own words about where it stands.
 pub(super) fn fault(path: &str, error: &serde_json::Error) -> Fault {
     let text = error.to_string();
-    let problem = text.rsplit_once(" at line ").map_or(text.as_str(), |(problem, _)| problem);
+    let problem = text
+        .rsplit_once(" at line ")
+        .map_or(text.as_str(), |(problem, _)| problem);
     let path = if path == "." { "" } else { path };
-    Fault { path: path.to_owned(), problem: problem.to_owned() }
+    Fault {
+        path: path.to_owned(),
+        problem: problem.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -105,8 +117,14 @@ mod tests {
 
     #[test]
     fn a_body_that_is_no_json_is_malformed() {
-        for body in ["{", "{\"name\":", "nonsense", "{\"name\":\"a\"} {}", "{\"name\":\"a\",}"] {
-            assert_eq!(problem_of(body).status, 400, "{body}");
+        for body in [
+            "{",
+            "{\"name\":",
+            "nonsense",
+            "{\"name\":\"a\"} {}",
+            "{\"name\":\"a\",}",
+        ] {
+            assert_eq!(problem_of(body).cause, Cause::Malformed, "{body}");
         }
     }
 
@@ -114,17 +132,27 @@ mod tests {
     fn a_fault_names_its_path_and_its_mend() {
         let cases = [
             (r#"{"name":"Acme"}"#, "name", "a name has 1 to 63 of a-z"),
-            (r#"{"name":"a","enabeld":true}"#, "enabeld", "unknown field `enabeld`"),
+            (
+                r#"{"name":"a","enabeld":true}"#,
+                "enabeld",
+                "unknown field `enabeld`",
+            ),
             (r#"{"name":"a","enabled":"yes"}"#, "enabled", "invalid type"),
             ("{}", "", "missing field `name`"),
             ("[]", "", "invalid length 0"),
         ];
         for (body, path, problem) in cases {
             let found = problem_of(body);
-            assert_eq!(found.status, 422, "{body}");
+            assert_eq!(found.cause, Cause::Invalid, "{body}");
             assert_eq!(found.errors[0].path, path, "{body}");
-            assert!(found.errors[0].problem.starts_with(problem), "{body}: {found:?}");
-            assert!(!found.errors[0].problem.contains(" at line "), "{body}: {found:?}");
+            assert!(
+                found.errors[0].problem.starts_with(problem),
+                "{body}: {found:?}"
+            );
+            assert!(
+                !found.errors[0].problem.contains(" at line "),
+                "{body}: {found:?}"
+            );
         }
     }
 }

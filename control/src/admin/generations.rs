@@ -90,8 +90,17 @@ pub struct PublishedView {
 
 impl From<Published> for PublishedView {
     fn from(published: Published) -> Self {
-        let Published { generation: _, base, configuration, keys } = published;
-        Self { base, configuration, keys }
+        let Published {
+            generation: _,
+            base,
+            configuration,
+            keys,
+        } = published;
+        Self {
+            base,
+            configuration,
+            keys,
+        }
     }
 }
 
@@ -135,7 +144,11 @@ pub(super) async fn list(
     Query(query): Query<PageQuery>,
 ) -> Result<Shown<Listed<GenerationView>>, Problem> {
     let page = query.page()?;
-    let publications = admin.control.store.read(move |rows| rows.publications(page)).await?;
+    let publications = admin
+        .control
+        .store
+        .read(move |rows| rows.publications(page))
+        .await?;
     Ok(Shown(Listed::of(publications, GenerationView::from)))
 }
 
@@ -154,7 +167,9 @@ pub(super) async fn receipt(
     if generation == 0 || generation > newest {
         return Err(StoreError::not_found(Subject::Publication, generation).into());
     }
-    Ok(Shown(admin.control.publisher.enforced(generation, timeout).await))
+    Ok(Shown(
+        admin.control.publisher.enforced(generation, timeout).await,
+    ))
 }
 
 /// Publishes now, and ends the hold of a rollback.
@@ -166,12 +181,22 @@ pub(super) async fn publish(
     Waiting(timeout): Waiting,
     asked: Asked<PublishBody>,
 ) -> Answered<PublishedView> {
-    let PublishBody { full: new_base, allow_shrink } = asked.body;
+    let PublishBody {
+        full: new_base,
+        allow_shrink,
+    } = asked.body;
     if let Some(before) = admin.recalled(&asked.author).await? {
         return Ok(admin.published(before, timeout).await);
     }
-    let options = PublishOptions { allow_shrink, new_base };
-    let published = admin.control.publisher.publish(asked.author.actor.clone(), options).await?;
+    let options = PublishOptions {
+        allow_shrink,
+        new_base,
+    };
+    let published = admin
+        .control
+        .publisher
+        .publish(asked.author.actor.clone(), options)
+        .await?;
     let outcome = admin.remembered(asked.author, published).await?;
     Ok(admin.published(outcome, timeout).await)
 }
@@ -189,7 +214,11 @@ pub(super) async fn rollback(
         return Ok(admin.published(before, timeout).await);
     }
     let actor = asked.author.actor.clone();
-    let published = admin.control.publisher.rollback(actor, asked.body.to).await?;
+    let published = admin
+        .control
+        .publisher
+        .rollback(actor, asked.body.to)
+        .await?;
     let outcome = admin.remembered(asked.author, published).await?;
     Ok(admin.published(outcome, timeout).await)
 }
@@ -235,10 +264,17 @@ impl Admin {
         published: Published,
     ) -> Result<Outcome<Published>, Problem> {
         if author.idempotency.is_some() {
-            self.control.store.write(author, move |_| Ok(published)).await?;
+            self.control
+                .store
+                .write(author, move |_| Ok(published))
+                .await?;
         }
         let generation = published.generation;
-        Ok(Outcome { value: published, generation, replayed: false })
+        Ok(Outcome {
+            value: published,
+            generation,
+            replayed: false,
+        })
     }
 
     async fn published(
@@ -247,6 +283,14 @@ impl Admin {
         timeout: Option<Duration>,
     ) -> Answer<Changed<PublishedView>> {
         let generation = outcome.value.generation;
-        self.changed(Outcome { generation, ..outcome }, timeout, PublishedView::from).await
+        self.changed(
+            Outcome {
+                generation,
+                ..outcome
+            },
+            timeout,
+            PublishedView::from,
+        )
+        .await
     }
 }

@@ -145,7 +145,9 @@ pub struct KeyMade {
 
 impl std::fmt::Debug for KeyMade {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeyMade").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("KeyMade")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -174,7 +176,14 @@ pub(super) async fn create(
     Waiting(timeout): Waiting,
     asked: Asked<KeyBody>,
 ) -> Answered<KeyMade> {
-    let KeyBody { tenant, app, environment, not_before, not_after, attributes } = asked.body;
+    let KeyBody {
+        tenant,
+        app,
+        environment,
+        not_before,
+        not_after,
+        attributes,
+    } = asked.body;
     let validity = validity(not_before, not_after)?;
     let Issued { secret, credential } = admin.control.keysmith.issue(environment)?;
     let outcome = admin
@@ -182,7 +191,13 @@ pub(super) async fn create(
         .store
         .write(asked.author, move |tx| {
             let app = tx.app(&tenant, &app)?.number;
-            let key = NewKey { app, credential, environment, validity, attributes };
+            let key = NewKey {
+                app,
+                credential,
+                environment,
+                validity,
+                attributes,
+            };
             Ok((tx.key_create(key)?, None))
         })
         .await
@@ -202,7 +217,11 @@ pub(super) async fn update(
     asked: Asked<KeyPatch>,
 ) -> Answered<KeyView> {
     let patch = asked.body;
-    let outcome = admin.control.store.write(asked.author, move |tx| patch.apply(tx, id)).await?;
+    let outcome = admin
+        .control
+        .store
+        .write(asked.author, move |tx| patch.apply(tx, id))
+        .await?;
     Ok(admin.changed(outcome, timeout, KeyView::from).await)
 }
 
@@ -217,7 +236,9 @@ pub(super) async fn disable(
     asked: Asked<Nothing>,
 ) -> Answered<KeyView> {
     let store = &admin.control.store;
-    let outcome = store.write(asked.author, move |tx| tx.key_set_enabled(id, false)).await?;
+    let outcome = store
+        .write(asked.author, move |tx| tx.key_set_enabled(id, false))
+        .await?;
     Ok(admin.changed(outcome, timeout, KeyView::from).await)
 }
 
@@ -232,7 +253,9 @@ pub(super) async fn enable(
     asked: Asked<Nothing>,
 ) -> Answered<KeyView> {
     let store = &admin.control.store;
-    let outcome = store.write(asked.author, move |tx| tx.key_set_enabled(id, true)).await?;
+    let outcome = store
+        .write(asked.author, move |tx| tx.key_set_enabled(id, true))
+        .await?;
     Ok(admin.changed(outcome, timeout, KeyView::from).await)
 }
 
@@ -250,7 +273,10 @@ pub(super) async fn rotate(
 ) -> Answered<KeyMade> {
     let grace_s = asked.body.grace_s;
     if grace_s > GRACE_S_MAX {
-        return Err(Problem::invalid("grace_s", format!("at most {GRACE_S_MAX}, one year")));
+        return Err(Problem::invalid(
+            "grace_s",
+            format!("at most {GRACE_S_MAX}, one year"),
+        ));
     }
     let store = &admin.control.store;
     let old = store.read(move |rows| rows.key(id)).await?;
@@ -274,6 +300,10 @@ pub(super) async fn revoke(
     Waiting(timeout): Waiting,
     asked: Asked<Nothing>,
 ) -> Answered<KeyView> {
-    let outcome = admin.control.store.write(asked.author, move |tx| tx.key_revoke(id)).await?;
+    let outcome = admin
+        .control
+        .store
+        .write(asked.author, move |tx| tx.key_revoke(id))
+        .await?;
     Ok(admin.changed(outcome, timeout, KeyView::from).await)
 }

@@ -86,7 +86,11 @@ impl From<Vec<ImportLine>> for Imported {
             })
             .collect();
         let created = keys.iter().filter(|line| line.created).count();
-        Self { created, existing: keys.len() - created, keys }
+        Self {
+            created,
+            existing: keys.len() - created,
+            keys,
+        }
     }
 }
 
@@ -113,13 +117,17 @@ pub(super) async fn import(
     Waiting(timeout): Waiting,
     asked: AskedRaw,
 ) -> Answered<Imported> {
-    let media = asked.media.ok_or_else(|| Media::unsupported("application/x-ndjson"))?;
+    let media = asked
+        .media
+        .ok_or_else(|| Media::unsupported("application/x-ndjson"))?;
     let (keysmith, body) = (Arc::clone(&admin.control.keysmith), asked.body);
     // Ten thousand keys take a while to read; the other requests go on meanwhile.
     let ready = tokio::task::spawn_blocking(move || read(media, &body, &keysmith));
     let ready = ready.await.map_err(|_| StoreError::Panicked)??;
     let store = &admin.control.store;
-    let outcome = store.write(asked.author, move |tx| take_in(tx, ready)).await?;
+    let outcome = store
+        .write(asked.author, move |tx| take_in(tx, ready))
+        .await?;
     let answer: Answer<_> = admin.changed(outcome, timeout, Imported::from).await;
     Ok(answer)
 }
@@ -131,7 +139,10 @@ fn read(media: Media, body: &Bytes, keysmith: &Keysmith) -> Result<Vec<Ready>, P
         Media::JsonLines => read_lines(body, &mut faults),
     };
     if keys.len() > IMPORT_KEYS_MAX {
-        return Err(Problem::invalid("", format!("at most {IMPORT_KEYS_MAX} keys in one import")));
+        return Err(Problem::invalid(
+            "",
+            format!("at most {IMPORT_KEYS_MAX} keys in one import"),
+        ));
     }
     let mut ready = Vec::with_capacity(keys.len());
     for (index, key) in keys.into_iter().enumerate() {
@@ -140,14 +151,20 @@ fn read(media: Media, body: &Bytes, keysmith: &Keysmith) -> Result<Vec<Ready>, P
             Err(invalid) => faults.push(invalid.within(format!("[{index}]")).into()),
         }
     }
-    if faults.is_empty() { Ok(ready) } else { Err(Problem::faults(faults)) }
+    if faults.is_empty() {
+        Ok(ready)
+    } else {
+        Err(Problem::faults(faults))
+    }
 }
 
 /// One key a line; blank lines do not count. With a fault the indices that follow are off by the
 /// lines that could not be read, so reading ends there.
 fn read_lines(body: &[u8], faults: &mut Vec<Fault>) -> Vec<ImportedKey> {
     let mut keys = Vec::new();
-    let lines = body.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    let lines = body
+        .split(|&byte| byte == b'\n')
+        .filter(|line| !line.trim_ascii().is_empty());
     for (index, line) in lines.enumerate().take(IMPORT_KEYS_MAX + 1) {
         let mut reader = serde_json::Deserializer::from_slice(line);
         match serde_path_to_error::deserialize(&mut reader) {
@@ -167,11 +184,15 @@ fn read_lines(body: &[u8], faults: &mut Vec<Fault>) -> Vec<ImportedKey> {
 
 fn prepare(key: ImportedKey, keysmith: &Keysmith) -> Result<Ready, Invalid> {
     let credential = match (&key.key, &key.sha256) {
-        (Some(plain), None) => keysmith.adopt_plain(plain).map_err(|e| refused("key", &e))?,
+        (Some(plain), None) => keysmith
+            .adopt_plain(plain)
+            .map_err(|e| refused("key", &e))?,
         (None, Some(hex)) => {
             let sha256 = sha256(hex)
                 .ok_or_else(|| Invalid::at("sha256", "a SHA-256 is written as 64 hex digits"))?;
-            keysmith.adopt_sha256(&sha256).map_err(|e| refused("sha256", &e))?
+            keysmith
+                .adopt_sha256(&sha256)
+                .map_err(|e| refused("sha256", &e))?
         }
         _ => return Err(Invalid::value("give exactly one of `key` and `sha256`")),
     };
@@ -244,7 +265,12 @@ mod tests {
     fn sixty_four_hex_digits_are_a_digest() {
         assert_eq!(sha256(&"0f".repeat(32)), Some([15; 32]));
         assert_eq!(sha256(&"0F".repeat(32)), Some([15; 32]));
-        for wrong in [String::new(), "0f".repeat(31), "0g".repeat(32), "é".repeat(32)] {
+        for wrong in [
+            String::new(),
+            "0f".repeat(31),
+            "0g".repeat(32),
+            "é".repeat(32),
+        ] {
             assert_eq!(sha256(&wrong), None, "{wrong}");
         }
     }

@@ -18,7 +18,10 @@ use utoipa::{IntoParams, ToSchema};
 #[derive(ToSchema)]
 #[schema(value_type = String, pattern = "^key_[0-9a-hjkmnp-tv-z]{13}$",
     examples("key_06t0q3zkd8v1w"))]
-#[expect(dead_code, reason = "stands for the data plane's KeyId in the OpenAPI document")]
+#[expect(
+    dead_code,
+    reason = "stands for the data plane's KeyId in the OpenAPI document"
+)]
 pub(super) struct KeyIdText(String);
 
 /// A key, without anything of its secret.
@@ -108,8 +111,11 @@ pub(super) struct KeyQuery {
 
 impl KeyQuery {
     fn filter(&self, rows: &Rows<'_>) -> Result<KeyFilter, StoreError> {
-        let mut filter =
-            KeyFilter { state: self.state, environment: self.environment, ..Default::default() };
+        let mut filter = KeyFilter {
+            state: self.state,
+            environment: self.environment,
+            ..Default::default()
+        };
         match (&self.tenant, &self.app) {
             (Some(tenant), Some(app)) => filter.app = Some(rows.app(tenant, app)?.number),
             (Some(tenant), None) => filter.tenant = Some(rows.tenant(tenant)?.number),

@@ -54,7 +54,10 @@ struct Admin {
 
 /// The admin API, ready to serve.
 pub fn router(control: Control) -> Router {
-    let admin = Admin { control, under_way: UnderWayKeys::default() };
+    let admin = Admin {
+        control,
+        under_way: UnderWayKeys::default(),
+    };
     let guard = middleware::from_fn_with_state(admin.clone(), access::guard);
     routes()
         .into_router()
@@ -128,10 +131,16 @@ pub fn listed() -> Vec<(&'static str, &'static str)> {
 }
 
 async fn no_such_route() -> Problem {
-    Problem::new(Cause::NotFound, "there is no such path; see /v1/openapi.json")
+    Problem::new(
+        Cause::NotFound,
+        "there is no such path; see /v1/openapi.json",
+    )
 }
 
 async fn no_such_method(request: Request) -> Problem {
-    let detail = format!("{} is not served here; see the `Allow` header", request.method());
+    let detail = format!(
+        "{} is not served here; see the `Allow` header",
+        request.method()
+    );
     Problem::new(Cause::MethodNotAllowed, detail)
 }

@@ -5,7 +5,7 @@
 //! test holds the two together.
 
 use super::asked::IDEMPOTENCY_KEY;
-use super::problem::{PROBLEM_JSON, Problem};
+use super::problem::{PROBLEM_JSON, ProblemBody};
 use super::{
     answer, apis, apply, apps, audit, generations, key_changes, key_imports, keys, plans,
     subscriptions, tenants, tokens, upstreams, usage,
@@ -45,7 +45,7 @@ it. Every refusal is `application/problem+json` (RFC 9457) with a stable `code`.
         tokens::list, tokens::create, tokens::withdraw,
         show,
     ),
-    components(schemas(Problem)),
+    components(schemas(ProblemBody)),
     security(("token" = [])),
     modifiers(&InCommon),
 )]
@@ -69,13 +69,20 @@ impl Modify for InCommon {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let token = Http::builder()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("An admin token; the first is printed by `keyway-control init`"))
+            .description(Some(
+                "An admin token; the first is printed by `keyway-control init`",
+            ))
             .build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(token));
         for item in document.paths.paths.values_mut() {
-            let operations =
-                [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
+            let operations = [
+                &mut item.get,
+                &mut item.put,
+                &mut item.post,
+                &mut item.patch,
+                &mut item.delete,
+            ];
             operations.into_iter().flatten().for_each(refusal);
             if let Some(post) = &mut item.post {
                 idempotency(post);
@@ -91,7 +98,10 @@ fn refusal(operation: &mut Operation) {
         .description("Refused; `code` says why, `errors` where")
         .content(PROBLEM_JSON, problem)
         .build();
-    operation.responses.responses.insert("default".to_owned(), response.into());
+    operation
+        .responses
+        .responses
+        .insert("default".to_owned(), response.into());
 }
 
 fn idempotency(operation: &mut Operation) {
@@ -107,5 +117,8 @@ fn idempotency(operation: &mut Operation) {
         ))
         .schema(Some(Object::with_type(SchemaType::Type(Type::String))))
         .build();
-    operation.parameters.get_or_insert_default().push(parameter.into());
+    operation
+        .parameters
+        .get_or_insert_default()
+        .push(parameter.into());
 }

@@ -30,7 +30,10 @@ pub struct PlanView {
 
 impl From<Plan> for PlanView {
     fn from(plan: Plan) -> Self {
-        Self { number: plan.number.0, spec: plan.spec() }
+        Self {
+            number: plan.number.0,
+            spec: plan.spec(),
+        }
     }
 }
 
@@ -42,7 +45,11 @@ pub(super) async fn list(
     Query(query): Query<PageQuery>,
 ) -> Result<Shown<Listed<PlanView>>, Problem> {
     let page = query.page()?;
-    let plans = admin.control.store.read(move |rows| rows.plans(page)).await?;
+    let plans = admin
+        .control
+        .store
+        .read(move |rows| rows.plans(page))
+        .await?;
     Ok(Shown(Listed::of(plans, PlanView::from)))
 }
 
@@ -60,8 +67,14 @@ pub(super) async fn create(
 ) -> Answered<PlanView> {
     let spec = PlanSpec::try_from(asked.body)?;
     let store = &admin.control.store;
-    let outcome = store.write(asked.author, |tx| tx.plan_create(spec)).await.map_err(of_body)?;
-    Ok(admin.changed(outcome, timeout, PlanView::from).await.created())
+    let outcome = store
+        .write(asked.author, |tx| tx.plan_create(spec))
+        .await
+        .map_err(of_body)?;
+    Ok(admin
+        .changed(outcome, timeout, PlanView::from)
+        .await
+        .created())
 }
 
 /// Shows a plan.
@@ -72,7 +85,11 @@ pub(super) async fn show(
     State(admin): State<Admin>,
     Path(name): Path<Name>,
 ) -> Result<Shown<PlanView>, Problem> {
-    let plan = admin.control.store.read(move |rows| rows.plan(&name)).await?;
+    let plan = admin
+        .control
+        .store
+        .read(move |rows| rows.plan(&name))
+        .await?;
     Ok(Shown(plan.into()))
 }
 
@@ -93,7 +110,10 @@ pub(super) async fn replace(
     let spec = PlanSpec::try_from(asked.body)?;
     same_name(&name, &spec.name)?;
     let store = &admin.control.store;
-    let outcome = store.write(asked.author, |tx| tx.plan_replace(spec)).await.map_err(of_body)?;
+    let outcome = store
+        .write(asked.author, |tx| tx.plan_replace(spec))
+        .await
+        .map_err(of_body)?;
     Ok(admin.changed(outcome, timeout, PlanView::from).await)
 }
 
@@ -108,7 +128,9 @@ pub(super) async fn delete(
     asked: Asked<Nothing>,
 ) -> Answered<Gone> {
     let store = &admin.control.store;
-    let outcome = store.write(asked.author, move |tx| tx.plan_delete(&name)).await?;
+    let outcome = store
+        .write(asked.author, move |tx| tx.plan_delete(&name))
+        .await?;
     Ok(admin.changed(outcome, timeout, |()| Gone {}).await)
 }
 

@@ -1,7 +1,8 @@
 //! Every way the admin API says no: RFC 9457 problem details.
 //!
-//! In: the typed errors of the domain, the store and the publisher. Out: one [`Problem`], which
-//! is also what the command line reads. Decided here once: handlers only use `?`.
+//! In: the typed errors of the domain, the store and the publisher. Out: one [`Problem`], sent as
+//! a [`ProblemBody`], which is also what the command line reads. Decided here once: handlers only
+//! use `?`.
 //! A problem never repeats what was sent, since that may be a secret in the wrong place.
 
 use crate::domain::{FinalState, Invalid, KeysmithError, Subject, TransitionRefused};
@@ -22,9 +23,20 @@ const TYPE_PREFIX: &str = "urn:keyway:problem:";
 /// Most faults named in one answer; who has more will see the rest next time.
 pub const FAULTS_MAX: usize = 100;
 
-/// Why a request was refused (RFC 9457).
+/// Why a request was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What it is to a program; status, code and title follow from it alone.
+    pub cause: Cause,
+    /// What is wrong with this request, and what would be right.
+    pub detail: String,
+    /// Each fault with its place in the request, at most 100.
+    pub errors: Vec<Fault>,
+}
+
+/// A refusal as it is sent (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(example = json!({
+#[schema(as = Problem, example = json!({
     "type": "urn:keyway:problem:invalid",
     "title": "The request holds values that cannot be",
     "status": 422,
@@ -32,7 +44,7 @@ pub const FAULTS_MAX: usize = 100;
     "detail": "routes[0].path: a path begins with '/'",
     "errors": [{ "path": "routes[0].path", "problem": "a path begins with '/'" }]
 }))]
-pub struct Problem {
+pub struct ProblemBody {
     /// `urn:keyway:problem:` and the code.
     #[serde(rename = "type")]
     pub type_uri: String,
@@ -103,26 +115,32 @@ impl Cause {
     /// Status, code and title.
     const fn face(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::Unauthenticated => {
-                (StatusCode::UNAUTHORIZED, "unauthenticated", "An admin token is needed")
-            }
+            Self::Unauthenticated => (
+                StatusCode::UNAUTHORIZED,
+                "unauthenticated",
+                "An admin token is needed",
+            ),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such thing"),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method-not-allowed",
                 "This method is not served here",
             ),
-            Self::BodyTooLarge => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large")
-            }
+            Self::BodyTooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body-too-large",
+                "The body is too large",
+            ),
             Self::MediaTypeUnsupported => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "media-type-unsupported",
                 "This media type is not read here",
             ),
-            Self::Malformed => {
-                (StatusCode::BAD_REQUEST, "malformed", "The request cannot be read")
-            }
+            Self::Malformed => (
+                StatusCode::BAD_REQUEST,
+                "malformed",
+                "The request cannot be read",
+            ),
             Self::Invalid => (
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "invalid",
@@ -157,16 +175,26 @@ impl Cause {
                 "idempotency-key-busy",
                 "A request with this idempotency key is under way",
             ),
-            Self::PublishRefused => {
-                (StatusCode::CONFLICT, "publish-refused", "There is a reason not to publish")
-            }
-            Self::StoreFailed => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "store-failed", "The store or the disk failed")
-            }
-            Self::ShuttingDown => {
-                (StatusCode::SERVICE_UNAVAILABLE, "shutting-down", "Control is about to end")
-            }
-            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Control failed on this request"),
+            Self::PublishRefused => (
+                StatusCode::CONFLICT,
+                "publish-refused",
+                "There is a reason not to publish",
+            ),
+            Self::StoreFailed => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "store-failed",
+                "The store or the disk failed",
+            ),
+            Self::ShuttingDown => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "shutting-down",
+                "Control is about to end",
+            ),
+            _ => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "Control failed on this request",
+            ),
         }
     }
 }
@@ -174,12 +202,8 @@ impl Cause {
 impl Problem {
     /// A problem with `cause`, and what is special about it here.
     pub fn new(cause: Cause, detail: impl Into<String>) -> Self {
-        let (status, code, title) = cause.face();
         Self {
-            type_uri: format!("{TYPE_PREFIX}{code}"),
-            title: title.to_owned(),
-            status: status.as_u16(),
-            code: code.to_owned(),
+            cause,
             detail: detail.into(),
             errors: Vec::new(),
         }
@@ -187,7 +211,10 @@ impl Problem {
 
     /// A value that cannot be, at its place in the request.
     pub fn invalid(path: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self::faults(vec![Fault { path: path.into(), problem: problem.into() }])
+        Self::faults(vec![Fault {
+            path: path.into(),
+            problem: problem.into(),
+        }])
     }
 
     /// All faults of one request; there is at least one.
@@ -198,7 +225,10 @@ impl Problem {
         };
         let first = faults.first().map(Fault::to_string).unwrap_or_default();
         faults.truncate(FAULTS_MAX);
-        Self { errors: faults, ..Self::new(Cause::Invalid, format!("{first}{more}")) }
+        Self {
+            errors: faults,
+            ..Self::new(Cause::Invalid, format!("{first}{more}"))
+        }
     }
 
     /// The problem of a change that refers to others by name in its body: what is missing is then
@@ -228,7 +258,10 @@ impl fmt::Display for Fault {
 
 impl From<Invalid> for Fault {
     fn from(invalid: Invalid) -> Self {
-        Self { path: invalid.path, problem: invalid.problem }
+        Self {
+            path: invalid.path,
+            problem: invalid.problem,
+        }
     }
 }
 
@@ -287,19 +320,33 @@ impl From<KeysmithError> for Problem {
     }
 }
 
+impl From<Problem> for ProblemBody {
+    fn from(problem: Problem) -> Self {
+        let (status, code, title) = problem.cause.face();
+        Self {
+            type_uri: format!("{TYPE_PREFIX}{code}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            code: code.to_owned(),
+            detail: problem.detail,
+            errors: problem.errors,
+        }
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status =
-            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let cause = self.cause;
+        let (status, code, _) = cause.face();
         if status.is_server_error() {
-            tracing::error!(code = %self.code, detail = %self.detail, "a request failed");
+            tracing::error!(code, detail = %self.detail, "a request failed");
         }
-        let mut body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut body = serde_json::to_vec(&ProblemBody::from(self)).unwrap_or_default();
         body.push(b'\n');
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        if self.code == Cause::IdempotencyKeyBusy.face().1 {
+        if cause == Cause::IdempotencyKeyBusy {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
@@ -317,13 +364,16 @@ mod tests {
             Subject::Upstream => Some("upstream"),
             _ => None,
         });
-        assert_eq!((problem.status, problem.code.as_str()), (422, "invalid"));
+        assert_eq!(problem.cause, Cause::Invalid);
         assert_eq!(problem.errors[0].path, "upstream");
     }
 
     #[test]
     fn a_hundred_faults_are_named_and_all_are_counted() {
-        let fault = |n: usize| Fault { path: format!("[{n}]"), problem: "is wrong".to_owned() };
+        let fault = |n: usize| Fault {
+            path: format!("[{n}]"),
+            problem: "is wrong".to_owned(),
+        };
         let problem = Problem::faults((0..150).map(fault).collect());
         assert_eq!(problem.errors.len(), FAULTS_MAX);
         assert_eq!(problem.detail, "[0]: is wrong (and 149 more)");

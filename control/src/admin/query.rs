@@ -49,7 +49,10 @@ fn no_such_path(rejection: PathRejection) -> Problem {
         },
         _ => "it cannot be read".to_owned(),
     };
-    Problem::new(Cause::NotFound, format!("the address names nothing: {reason}"))
+    Problem::new(
+        Cause::NotFound,
+        format!("the address names nothing: {reason}"),
+    )
 }
 
 /// Query parameters.
@@ -72,7 +75,10 @@ where
                     .strip_prefix("Failed to deserialize query string: ")
                     .unwrap_or(&text)
                     .to_owned();
-                Err(Problem::faults(vec![Fault { path: "query".to_owned(), problem }]))
+                Err(Problem::faults(vec![Fault {
+                    path: "query".to_owned(),
+                    problem,
+                }]))
             }
         }
     }
@@ -82,10 +88,17 @@ where
 pub(super) fn page(limit: Option<u32>, cursor: Option<&str>) -> Result<Page, Problem> {
     let rows = limit.unwrap_or(PAGE_ROWS);
     if !(1..=PAGE_ROWS_MAX).contains(&rows) {
-        return Err(Problem::invalid("limit", format!("from 1 to {PAGE_ROWS_MAX}")));
+        return Err(Problem::invalid(
+            "limit",
+            format!("from 1 to {PAGE_ROWS_MAX}"),
+        ));
     }
     let after = cursor
-        .map(|cursor| cursor.parse().map_err(|_| Problem::invalid("cursor", NO_CURSOR)))
+        .map(|cursor| {
+            cursor
+                .parse()
+                .map_err(|_| Problem::invalid("cursor", NO_CURSOR))
+        })
         .transpose()?;
     Ok(Page { after, rows })
 }

@@ -28,7 +28,10 @@ macro_rules! methods {
 
 impl Routes {
     pub(super) fn new() -> Self {
-        Self { router: Router::new(), listed: Vec::new() }
+        Self {
+            router: Router::new(),
+            listed: Vec::new(),
+        }
     }
 
     methods! {
@@ -45,7 +48,11 @@ impl Routes {
         H: Handler<T, Admin>,
         T: 'static,
     {
-        self.add("POST", path, routing::post(handler).layer(DefaultBodyLimit::max(bytes_max)))
+        self.add(
+            "POST",
+            path,
+            routing::post(handler).layer(DefaultBodyLimit::max(bytes_max)),
+        )
     }
 
     fn add(mut self, method: &'static str, path: &'static str, one: MethodRouter<Admin>) -> Self {

@@ -73,8 +73,11 @@ pub(super) struct SubscriptionQuery {
 
 impl SubscriptionQuery {
     fn filter(self, rows: &Rows<'_>) -> Result<SubscriptionFilter, StoreError> {
-        let mut filter =
-            SubscriptionFilter { api: self.api, state: self.state, ..Default::default() };
+        let mut filter = SubscriptionFilter {
+            api: self.api,
+            state: self.state,
+            ..Default::default()
+        };
         match (self.tenant, self.app) {
             (Some(tenant), Some(app)) => filter.app = Some(rows.app(&tenant, &app)?.number),
             (Some(tenant), None) => filter.tenant = Some(rows.tenant(&tenant)?.number),
@@ -140,20 +143,40 @@ pub(super) async fn create(
     Waiting(timeout): Waiting,
     asked: Asked<SubscriptionBody>,
 ) -> Answered<SubscriptionView> {
-    let SubscriptionBody { tenant, app, api, plan, state } = asked.body;
-    if !matches!(state, SubscriptionState::Requested | SubscriptionState::Approved) {
-        return Err(Problem::invalid("state", "a subscription begins `requested` or `approved`"));
+    let SubscriptionBody {
+        tenant,
+        app,
+        api,
+        plan,
+        state,
+    } = asked.body;
+    if !matches!(
+        state,
+        SubscriptionState::Requested | SubscriptionState::Approved
+    ) {
+        return Err(Problem::invalid(
+            "state",
+            "a subscription begins `requested` or `approved`",
+        ));
     }
     let outcome = admin
         .control
         .store
         .write(asked.author, move |tx| {
             let app = tx.app(&tenant, &app)?.number;
-            tx.subscription_create(NewSubscription { app, api, plan, state })
+            tx.subscription_create(NewSubscription {
+                app,
+                api,
+                plan,
+                state,
+            })
         })
         .await
         .map_err(of_body)?;
-    Ok(admin.changed(outcome, timeout, SubscriptionView::from).await.created())
+    Ok(admin
+        .changed(outcome, timeout, SubscriptionView::from)
+        .await
+        .created())
 }
 
 /// Shows a subscription.
@@ -165,7 +188,11 @@ pub(super) async fn show(
     Path(number): Path<u32>,
 ) -> Result<Shown<SubscriptionView>, Problem> {
     let number = SubscriptionNumber(number);
-    let subscription = admin.control.store.read(move |rows| rows.subscription(number)).await?;
+    let subscription = admin
+        .control
+        .store
+        .read(move |rows| rows.subscription(number))
+        .await?;
     Ok(Shown(subscription.into()))
 }
 
@@ -197,7 +224,9 @@ pub(super) async fn update(
         })
         .await
         .map_err(of_body)?;
-    Ok(admin.changed(outcome, timeout, SubscriptionView::from).await)
+    Ok(admin
+        .changed(outcome, timeout, SubscriptionView::from)
+        .await)
 }
 
 fn of_body(error: StoreError) -> Problem {

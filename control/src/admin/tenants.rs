@@ -55,7 +55,11 @@ pub(super) async fn list(
     Query(query): Query<PageQuery>,
 ) -> Result<Shown<Listed<TenantView>>, Problem> {
     let page = query.page()?;
-    let tenants = admin.control.store.read(move |rows| rows.tenants(page)).await?;
+    let tenants = admin
+        .control
+        .store
+        .read(move |rows| rows.tenants(page))
+        .await?;
     Ok(Shown(Listed::of(tenants, TenantView::from)))
 }
 
@@ -69,8 +73,15 @@ pub(super) async fn create(
     asked: Asked<TenantSpec>,
 ) -> Answered<TenantView> {
     let spec = asked.body;
-    let outcome = admin.control.store.write(asked.author, |tx| tx.tenant_create(spec)).await?;
-    Ok(admin.changed(outcome, timeout, TenantView::from).await.created())
+    let outcome = admin
+        .control
+        .store
+        .write(asked.author, |tx| tx.tenant_create(spec))
+        .await?;
+    Ok(admin
+        .changed(outcome, timeout, TenantView::from)
+        .await
+        .created())
 }
 
 /// Shows a tenant.
@@ -81,7 +92,11 @@ pub(super) async fn show(
     State(admin): State<Admin>,
     Path(name): Path<Name>,
 ) -> Result<Shown<TenantView>, Problem> {
-    let tenant = admin.control.store.read(move |rows| rows.tenant(&name)).await?;
+    let tenant = admin
+        .control
+        .store
+        .read(move |rows| rows.tenant(&name))
+        .await?;
     Ok(Shown(tenant.into()))
 }
 
@@ -98,8 +113,11 @@ pub(super) async fn update(
 ) -> Answered<TenantView> {
     let enabled = asked.body.enabled;
     let store = &admin.control.store;
-    let outcome =
-        store.write(asked.author, move |tx| tx.tenant_set_enabled(&name, enabled)).await?;
+    let outcome = store
+        .write(asked.author, move |tx| {
+            tx.tenant_set_enabled(&name, enabled)
+        })
+        .await?;
     Ok(admin.changed(outcome, timeout, TenantView::from).await)
 }
 
@@ -113,7 +131,10 @@ pub(super) async fn delete(
     Waiting(timeout): Waiting,
     asked: Asked<Nothing>,
 ) -> Answered<Gone> {
-    let outcome =
-        admin.control.store.write(asked.author, move |tx| tx.tenant_delete(&name)).await?;
+    let outcome = admin
+        .control
+        .store
+        .write(asked.author, move |tx| tx.tenant_delete(&name))
+        .await?;
     Ok(admin.changed(outcome, timeout, |()| Gone {}).await)
 }

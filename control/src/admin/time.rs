@@ -8,9 +8,7 @@ use std::str::FromStr;
 use utoipa::ToSchema;
 
 /// A moment, in milliseconds since the epoch.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schema(value_type = String, format = DateTime, examples("2026-11-21T08:00:00Z"))]
 pub struct Moment(u64);
@@ -45,7 +43,10 @@ impl Moment {
 fn second(s: u64, field: &str) -> Result<u32, Invalid> {
     match u32::try_from(s) {
         Ok(s) if s > 0 => Ok(s),
-        _ => Err(Invalid::at(field, "a key's validity lies between 1970 and 2106")),
+        _ => Err(Invalid::at(
+            field,
+            "a key's validity lies between 1970 and 2106",
+        )),
     }
 }
 
@@ -54,7 +55,9 @@ pub fn validity(
     not_before: Option<Moment>,
     not_after: Option<Moment>,
 ) -> Result<Validity, Invalid> {
-    let from = not_before.map(|m| m.second_from("not_before")).transpose()?;
+    let from = not_before
+        .map(|m| m.second_from("not_before"))
+        .transpose()?;
     let until = not_after.map(|m| m.second_until("not_after")).transpose()?;
     if let (Some(from), Some(until)) = (from, until)
         && from >= until
@@ -70,7 +73,9 @@ impl FromStr for Moment {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let wrong = || Invalid::value("a time is written as 2026-11-21T08:00:00Z, from 1970 on");
         let timestamp: Timestamp = text.parse().map_err(|_| wrong())?;
-        u64::try_from(timestamp.as_millisecond()).map(Self).map_err(|_| wrong())
+        u64::try_from(timestamp.as_millisecond())
+            .map(Self)
+            .map_err(|_| wrong())
     }
 }
 
@@ -105,7 +110,11 @@ mod tests {
 
     #[test]
     fn a_moment_reads_back_as_it_was_written() {
-        for text in ["2026-11-21T08:00:00Z", "1970-01-01T00:00:01Z", "2026-11-21T08:00:00.25Z"] {
+        for text in [
+            "2026-11-21T08:00:00Z",
+            "1970-01-01T00:00:01Z",
+            "2026-11-21T08:00:00.25Z",
+        ] {
             let moment: Moment = text.parse().expect(text);
             assert_eq!(moment.to_string(), text);
         }
@@ -115,7 +124,13 @@ mod tests {
 
     #[test]
     fn what_is_no_moment_is_refused() {
-        for text in ["", "tomorrow", "2026-11-21", "2026-11-21T08:00:00", "1969-12-31T23:59:59Z"] {
+        for text in [
+            "",
+            "tomorrow",
+            "2026-11-21",
+            "2026-11-21T08:00:00",
+            "1969-12-31T23:59:59Z",
+        ] {
             assert!(text.parse::<Moment>().is_err(), "{text:?}");
         }
     }

@@ -64,7 +64,9 @@ pub struct TokenMade {
 
 impl std::fmt::Debug for TokenMade {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TokenMade").field("token", &self.token).finish_non_exhaustive()
+        f.debug_struct("TokenMade")
+            .field("token", &self.token)
+            .finish_non_exhaustive()
     }
 }
 
@@ -76,7 +78,11 @@ pub(super) async fn list(
     Query(query): Query<PageQuery>,
 ) -> Result<Shown<Listed<TokenView>>, Problem> {
     let page = query.page()?;
-    let tokens = admin.control.store.read(move |rows| rows.tokens(page)).await?;
+    let tokens = admin
+        .control
+        .store
+        .read(move |rows| rows.tokens(page))
+        .await?;
     Ok(Shown(Listed::of(tokens, TokenView::from)))
 }
 
@@ -119,7 +125,9 @@ pub(super) async fn withdraw(
 ) -> Answered<TokenView> {
     let number = TokenNumber(number);
     let store = &admin.control.store;
-    let outcome = store.write(asked.author, move |tx| tx.token_withdraw(number)).await?;
+    let outcome = store
+        .write(asked.author, move |tx| tx.token_withdraw(number))
+        .await?;
     Ok(admin.changed(outcome, timeout, TokenView::from).await)
 }
 
@@ -127,5 +135,7 @@ pub(super) async fn withdraw(
 fn fresh() -> Result<String, getrandom::Error> {
     let mut random = [0; 32];
     getrandom::fill(&mut random)?;
-    Ok(random.iter().fold("kwa_".to_owned(), |text, byte| format!("{text}{byte:02x}")))
+    Ok(random
+        .iter()
+        .fold("kwa_".to_owned(), |text, byte| format!("{text}{byte:02x}")))
 }

@@ -28,7 +28,10 @@ pub struct UpstreamView {
 
 impl From<Upstream> for UpstreamView {
     fn from(upstream: Upstream) -> Self {
-        Self { number: upstream.number.0, spec: upstream.spec }
+        Self {
+            number: upstream.number.0,
+            spec: upstream.spec,
+        }
     }
 }
 
@@ -40,7 +43,11 @@ pub(super) async fn list(
     Query(query): Query<PageQuery>,
 ) -> Result<Shown<Listed<UpstreamView>>, Problem> {
     let page = query.page()?;
-    let upstreams = admin.control.store.read(move |rows| rows.upstreams(page)).await?;
+    let upstreams = admin
+        .control
+        .store
+        .read(move |rows| rows.upstreams(page))
+        .await?;
     Ok(Shown(Listed::of(upstreams, UpstreamView::from)))
 }
 
@@ -56,8 +63,13 @@ pub(super) async fn create(
 ) -> Answered<UpstreamView> {
     let spec = UpstreamSpec::try_from(asked.body)?;
     let store = &admin.control.store;
-    let outcome = store.write(asked.author, |tx| tx.upstream_create(spec)).await?;
-    Ok(admin.changed(outcome, timeout, UpstreamView::from).await.created())
+    let outcome = store
+        .write(asked.author, |tx| tx.upstream_create(spec))
+        .await?;
+    Ok(admin
+        .changed(outcome, timeout, UpstreamView::from)
+        .await
+        .created())
 }
 
 /// Shows an upstream.
@@ -68,7 +80,11 @@ pub(super) async fn show(
     State(admin): State<Admin>,
     Path(name): Path<Name>,
 ) -> Result<Shown<UpstreamView>, Problem> {
-    let upstream = admin.control.store.read(move |rows| rows.upstream(&name)).await?;
+    let upstream = admin
+        .control
+        .store
+        .read(move |rows| rows.upstream(&name))
+        .await?;
     Ok(Shown(upstream.into()))
 }
 
@@ -88,7 +104,9 @@ pub(super) async fn replace(
     let spec = UpstreamSpec::try_from(asked.body)?;
     same_name(&name, &spec.name)?;
     let store = &admin.control.store;
-    let outcome = store.write(asked.author, |tx| tx.upstream_replace(spec)).await?;
+    let outcome = store
+        .write(asked.author, |tx| tx.upstream_replace(spec))
+        .await?;
     Ok(admin.changed(outcome, timeout, UpstreamView::from).await)
 }
 
@@ -103,7 +121,9 @@ pub(super) async fn delete(
     asked: Asked<Nothing>,
 ) -> Answered<Gone> {
     let store = &admin.control.store;
-    let outcome = store.write(asked.author, move |tx| tx.upstream_delete(&name)).await?;
+    let outcome = store
+        .write(asked.author, move |tx| tx.upstream_delete(&name))
+        .await?;
     Ok(admin.changed(outcome, timeout, |()| Gone {}).await)
 }
 
@@ -112,6 +132,9 @@ pub(super) fn same_name(addressed: &Name, written: &Name) -> Result<(), Problem>
     if addressed == written {
         Ok(())
     } else {
-        Err(Problem::invalid("name", format!("a name does not change; write `{addressed}`")))
+        Err(Problem::invalid(
+            "name",
+            format!("a name does not change; write `{addressed}`"),
+        ))
     }
 }

@@ -98,7 +98,11 @@ fn api_names(rows: &Rows<'_>) -> Result<BTreeMap<u32, Name>, StoreError> {
     let mut page = Page::first(PAGE_ROWS_MAX);
     loop {
         let apis = rows.apis(page)?;
-        names.extend(apis.items.into_iter().map(|api| (api.number.0, api.spec.name)));
+        names.extend(
+            apis.items
+                .into_iter()
+                .map(|api| (api.number.0, api.spec.name)),
+        );
         match apis.next {
             Some(next) => page.after = Some(next),
             None => return Ok(names),

@@ -5,9 +5,7 @@ use crate::domain::{
     ApiSpec, App, AppNumber, KeyState, Name, PlanSpec, SubscriptionNumber, SubscriptionState,
     Tenant, UpstreamSpec,
 };
-use crate::store::{
-    KeyFilter, PAGE_ROWS_MAX, Page, Paged, Rows, StoreError, SubscriptionFilter,
-};
+use crate::store::{KeyFilter, PAGE_ROWS_MAX, Page, Paged, Rows, StoreError, SubscriptionFilter};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The store's side of a difference.
@@ -63,7 +61,9 @@ pub fn current(
 ) -> Result<Current, StoreError> {
     let mut current = Current::default();
     for upstream in all(|page| rows.upstreams(page))? {
-        current.upstreams.insert(upstream.spec.name.clone(), upstream.spec);
+        current
+            .upstreams
+            .insert(upstream.spec.name.clone(), upstream.spec);
     }
     for api in all(|page| rows.apis(page))? {
         current.apis.insert(api.spec.name.clone(), api.spec);
@@ -71,12 +71,17 @@ pub fn current(
     for plan in all(|page| rows.plans(page))? {
         current.plans.insert(plan.name.clone(), plan.spec());
     }
-    let Some(named) = &desired.tenants else { return Ok(current) };
+    let Some(named) = &desired.tenants else {
+        return Ok(current);
+    };
     let parts: BTreeMap<&Name, &TenantPart> = named.iter().map(|part| (&part.name, part)).collect();
     let tenants = if options.prune {
         all(|page| rows.tenants(page))?
     } else {
-        parts.keys().filter_map(|name| found(rows.tenant(name))).collect::<Result<_, _>>()?
+        parts
+            .keys()
+            .filter_map(|name| found(rows.tenant(name)))
+            .collect::<Result<_, _>>()?
     };
     for tenant in tenants {
         let read = read_tenant(rows, &tenant, parts.get(&tenant.name).copied(), options)?;
@@ -96,7 +101,10 @@ fn read_tenant(
     // Without a word of its apps in the document they stay, whatever they are.
     let kept: Option<BTreeSet<&Name>> = match part {
         None => Some(BTreeSet::new()),
-        Some(part) => part.apps.as_ref().map(|apps| apps.iter().map(|app| &app.name).collect()),
+        Some(part) => part
+            .apps
+            .as_ref()
+            .map(|apps| apps.iter().map(|app| &app.name).collect()),
     };
     if let Some(kept) = kept {
         for app in all(|page| rows.apps(Some(tenant.number), page))? {
@@ -105,11 +113,17 @@ fn read_tenant(
             apps.insert(app.name, read);
         }
     }
-    Ok(CurrentTenant { enabled: tenant.enabled, apps })
+    Ok(CurrentTenant {
+        enabled: tenant.enabled,
+        apps,
+    })
 }
 
 fn read_app(rows: &Rows<'_>, app: &App, leaves: bool) -> Result<CurrentApp, StoreError> {
-    let filter = SubscriptionFilter { app: Some(app.number), ..Default::default() };
+    let filter = SubscriptionFilter {
+        app: Some(app.number),
+        ..Default::default()
+    };
     let subscriptions = all(|page| rows.subscriptions(&filter, page))?
         .into_iter()
         .filter(|subscription| subscription.state != SubscriptionState::Cancelled)
@@ -123,12 +137,20 @@ fn read_app(rows: &Rows<'_>, app: &App, leaves: bool) -> Result<CurrentApp, Stor
         })
         .collect();
     let has_keys = leaves && has_keys(rows, app.number)?;
-    Ok(CurrentApp { enabled: app.enabled, has_keys, subscriptions })
+    Ok(CurrentApp {
+        enabled: app.enabled,
+        has_keys,
+        subscriptions,
+    })
 }
 
 fn has_keys(rows: &Rows<'_>, app: AppNumber) -> Result<bool, StoreError> {
     for state in [KeyState::Active, KeyState::Disabled] {
-        let filter = KeyFilter { app: Some(app), state: Some(state), ..Default::default() };
+        let filter = KeyFilter {
+            app: Some(app),
+            state: Some(state),
+            ..Default::default()
+        };
         if !rows.keys(&filter, Page::first(1))?.items.is_empty() {
             return Ok(true);
         }

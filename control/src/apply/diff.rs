@@ -4,12 +4,10 @@
 use super::fields::{FieldChange, changed_fields};
 use super::steps::{Step, Subscribe};
 use super::{
-    Action, AppPart, ApplyOptions, Change, Current, CurrentApp, CurrentSubscription,
-    CurrentTenant, Gateway, LeftAlone, SubscriptionPart, TenantPart,
+    Action, AppPart, ApplyOptions, Change, Current, CurrentApp, CurrentSubscription, CurrentTenant,
+    Gateway, LeftAlone, SubscriptionPart, TenantPart,
 };
-use crate::domain::{
-    AppSpec, Invalid, Name, Subject, SubscriptionState, TenantSpec,
-};
+use crate::domain::{AppSpec, Invalid, Name, Subject, SubscriptionState, TenantSpec};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,11 +33,22 @@ pub fn plan(
     if !faults.is_empty() {
         return Err(faults);
     }
-    let mut planner = Planner { options, made: Vec::new(), removed: Vec::new(), left: Vec::new() };
+    let mut planner = Planner {
+        options,
+        made: Vec::new(),
+        removed: Vec::new(),
+        left: Vec::new(),
+    };
     planner.specs(
         Subject::Upstream,
-        (&current.upstreams, desired.upstreams.as_deref(), |spec| &spec.name),
-        (Step::UpstreamCreate, Step::UpstreamReplace, Step::UpstreamDelete),
+        (&current.upstreams, desired.upstreams.as_deref(), |spec| {
+            &spec.name
+        }),
+        (
+            Step::UpstreamCreate,
+            Step::UpstreamReplace,
+            Step::UpstreamDelete,
+        ),
     );
     planner.specs(
         Subject::Api,
@@ -80,11 +89,23 @@ impl Planner {
             match current.get(name(spec)) {
                 None => {
                     let fields = changed_fields(None, spec);
-                    self.make(Action::Create, subject, name(spec), fields, ways.0(spec.clone()));
+                    self.make(
+                        Action::Create,
+                        subject,
+                        name(spec),
+                        fields,
+                        ways.0(spec.clone()),
+                    );
                 }
                 Some(now) if now != spec => {
                     let fields = changed_fields(Some(now), spec);
-                    self.make(Action::Change, subject, name(spec), fields, ways.1(spec.clone()));
+                    self.make(
+                        Action::Change,
+                        subject,
+                        name(spec),
+                        fields,
+                        ways.1(spec.clone()),
+                    );
                 }
                 Some(_) => {}
             }
@@ -101,7 +122,10 @@ impl Planner {
             match now {
                 None => {
                     let enabled = part.enabled.unwrap_or(true);
-                    let spec = TenantSpec { name: part.name.clone(), enabled };
+                    let spec = TenantSpec {
+                        name: part.name.clone(),
+                        enabled,
+                    };
                     let step = Step::TenantCreate(spec);
                     let fields = created(json!({ "enabled": enabled }));
                     self.make(Action::Create, Subject::Tenant, &part.name, fields, step);
@@ -151,7 +175,10 @@ impl Planner {
             match now {
                 None => {
                     let enabled = part.enabled.unwrap_or(true);
-                    let spec = AppSpec { name: part.name.clone(), enabled };
+                    let spec = AppSpec {
+                        name: part.name.clone(),
+                        enabled,
+                    };
                     let step = Step::AppCreate(tenant.clone(), spec);
                     let fields = created(json!({ "enabled": enabled }));
                     self.make(Action::Create, Subject::App, id, fields, step);
@@ -170,7 +197,10 @@ impl Planner {
             }
         }
         let kept: BTreeSet<&Name> = desired.iter().map(|part| &part.name).collect();
-        let gone = current.into_iter().flatten().filter(|(name, _)| !kept.contains(name));
+        let gone = current
+            .into_iter()
+            .flatten()
+            .filter(|(name, _)| !kept.contains(name));
         for (name, gone) in gone {
             self.remove_app(tenant, name, gone);
         }
@@ -179,9 +209,17 @@ impl Planner {
     fn remove_app(&mut self, tenant: &Name, name: &Name, gone: &CurrentApp) {
         let id = format!("{tenant}/{name}");
         if gone.has_keys {
-            self.leave(Subject::App, id, "it has keys; revoke them first".to_owned());
+            self.leave(
+                Subject::App,
+                id,
+                "it has keys; revoke them first".to_owned(),
+            );
         } else {
-            self.remove(Subject::App, id, Step::AppDelete(tenant.clone(), name.clone()));
+            self.remove(
+                Subject::App,
+                id,
+                Step::AppDelete(tenant.clone(), name.clone()),
+            );
         }
     }
 
@@ -205,16 +243,29 @@ impl Planner {
                     };
                     let fields = created(json!({ "plan": part.plan, "state": state }));
                     let step = Step::Subscribe(subscribe);
-                    self.make(Action::Create, Subject::Subscription, id(&part.api), fields, step);
+                    self.make(
+                        Action::Create,
+                        Subject::Subscription,
+                        id(&part.api),
+                        fields,
+                        step,
+                    );
                 }
                 Some(now) => self.subscription(id(&part.api), now, part),
             }
         }
         let kept: BTreeSet<&Name> = desired.iter().map(|part| &part.api).collect();
-        let gone = current.into_iter().flatten().filter(|(api, _)| !kept.contains(api));
+        let gone = current
+            .into_iter()
+            .flatten()
+            .filter(|(api, _)| !kept.contains(api));
         for (api, gone) in gone {
             let (number, state) = (gone.number, Some(SubscriptionState::Cancelled));
-            let step = Step::SubscriptionChange { number, plan: None, state };
+            let step = Step::SubscriptionChange {
+                number,
+                plan: None,
+                state,
+            };
             self.remove(Subject::Subscription, id(api), step);
         }
     }
@@ -230,7 +281,11 @@ impl Planner {
             fields.push(field("state", now.state.word(), state.word()));
         }
         if !fields.is_empty() {
-            let step = Step::SubscriptionChange { number: now.number, plan, state };
+            let step = Step::SubscriptionChange {
+                number: now.number,
+                plan,
+                state,
+            };
             self.make(Action::Change, Subject::Subscription, id, fields, step);
         }
     }
@@ -243,31 +298,62 @@ impl Planner {
         fields: Vec<FieldChange>,
         step: Step,
     ) {
-        self.made.push((Change { action, subject, id: id.to_string(), fields }, step));
+        self.made.push((
+            Change {
+                action,
+                subject,
+                id: id.to_string(),
+                fields,
+            },
+            step,
+        ));
     }
 
     fn remove(&mut self, subject: Subject, id: impl ToString, step: Step) {
         if self.options.prune {
             let (action, fields) = (Action::Remove, Vec::new());
-            self.removed.push((Change { action, subject, id: id.to_string(), fields }, step));
+            self.removed.push((
+                Change {
+                    action,
+                    subject,
+                    id: id.to_string(),
+                    fields,
+                },
+                step,
+            ));
         } else {
-            self.leave(subject, id, "not in the document; prune removes it".to_owned());
+            self.leave(
+                subject,
+                id,
+                "not in the document; prune removes it".to_owned(),
+            );
         }
     }
 
     fn leave(&mut self, subject: Subject, id: impl ToString, reason: String) {
-        self.left.push(LeftAlone { subject, id: id.to_string(), reason });
+        self.left.push(LeftAlone {
+            subject,
+            id: id.to_string(),
+            reason,
+        });
     }
 
     fn finish(self) -> Diff {
         let mut changes = self.made;
         changes.extend(self.removed.into_iter().rev());
-        Diff { changes, left_alone: self.left }
+        Diff {
+            changes,
+            left_alone: self.left,
+        }
     }
 }
 
 fn field(path: &str, old: impl Into<Value>, new: impl Into<Value>) -> FieldChange {
-    FieldChange { path: path.to_owned(), old: old.into(), new: new.into() }
+    FieldChange {
+        path: path.to_owned(),
+        old: old.into(),
+        new: new.into(),
+    }
 }
 
 /// The fields of a new thing.

@@ -146,7 +146,11 @@ impl RawGateway {
             }),
             tenants: section(self.tenants, "tenants", &mut faults, RawTenant::check),
         };
-        if faults.is_empty() { Ok(checked) } else { Err(faults) }
+        if faults.is_empty() {
+            Ok(checked)
+        } else {
+            Err(faults)
+        }
     }
 }
 
@@ -154,7 +158,14 @@ impl RawTenant {
     fn check(self, faults: &mut Vec<Invalid>) -> Result<(Name, TenantPart), Invalid> {
         let name: Name = self.name.parse().map_err(|e: Invalid| e.within("name"))?;
         let apps = section(self.apps, "apps", faults, RawApp::check);
-        Ok((name.clone(), TenantPart { name, enabled: self.enabled, apps }))
+        Ok((
+            name.clone(),
+            TenantPart {
+                name,
+                enabled: self.enabled,
+                apps,
+            },
+        ))
     }
 }
 
@@ -163,7 +174,14 @@ impl RawApp {
         let name: Name = self.name.parse().map_err(|e: Invalid| e.within("name"))?;
         let check = |raw: RawSubscription, _: &mut Vec<Invalid>| raw.check();
         let subscriptions = section(self.subscriptions, "subscriptions", faults, check);
-        Ok((name.clone(), AppPart { name, enabled: self.enabled, subscriptions }))
+        Ok((
+            name.clone(),
+            AppPart {
+                name,
+                enabled: self.enabled,
+                subscriptions,
+            },
+        ))
     }
 }
 
@@ -173,9 +191,19 @@ impl RawSubscription {
         let api: Name = self.api.parse().map_err(|e: Invalid| e.within("api"))?;
         let plan = self.plan.parse().map_err(|e: Invalid| e.within("plan"))?;
         if self.state == Some(SubscriptionState::Cancelled) {
-            return Err(Invalid::at("state", "leave the subscription out, and apply with prune"));
+            return Err(Invalid::at(
+                "state",
+                "leave the subscription out, and apply with prune",
+            ));
         }
-        Ok((api.clone(), SubscriptionPart { api, plan, state: self.state }))
+        Ok((
+            api.clone(),
+            SubscriptionPart {
+                api,
+                plan,
+                state: self.state,
+            },
+        ))
     }
 }
 
@@ -213,7 +241,11 @@ mod tests {
 
     fn faults_of(document: serde_json::Value) -> Vec<String> {
         let raw: RawGateway = serde_json::from_value(document).expect("well-formed");
-        raw.check().expect_err("faulty").iter().map(ToString::to_string).collect()
+        raw.check()
+            .expect_err("faulty")
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
@@ -225,8 +257,10 @@ mod tests {
                 { "api": "orders", "plan": "p", "state": "cancelled" }
             ]}]}]
         }));
-        let paths: Vec<&str> =
-            faults.iter().filter_map(|f| f.split_once(": ").map(|(path, _)| path)).collect();
+        let paths: Vec<&str> = faults
+            .iter()
+            .filter_map(|f| f.split_once(": ").map(|(path, _)| path))
+            .collect();
         assert_eq!(
             paths,
             [

@@ -38,7 +38,11 @@ fn shallow(new: &Value, changes: &mut Vec<FieldChange>) {
             _ => false,
         };
         if name != "name" && !unset {
-            changes.push(FieldChange { path: name.clone(), old: Value::Null, new: value.clone() });
+            changes.push(FieldChange {
+                path: name.clone(),
+                old: Value::Null,
+                new: value.clone(),
+            });
         }
     }
 }
@@ -75,7 +79,11 @@ fn compare_items(path: &str, a: Items<'_>, b: Items<'_>, changes: &mut Vec<Field
             None => push_if_other(&place, item, &Value::Null, changes),
         }
     }
-    for (label, item) in b.1.iter().zip(b.0).filter(|(label, _)| !a.1.contains(label)) {
+    for (label, item) in
+        b.1.iter()
+            .zip(b.0)
+            .filter(|(label, _)| !a.1.contains(label))
+    {
         push_if_other(&format!("{path}[{label}]"), &Value::Null, item, changes);
     }
     if changes.len() == before {
@@ -90,7 +98,11 @@ fn labels(items: &[Value]) -> Option<Vec<String>> {
     let mut labels = Vec::with_capacity(items.len());
     for item in items {
         let fields = item.as_object()?;
-        let label = fields.get("name").or_else(|| fields.get("path"))?.as_str()?.to_owned();
+        let label = fields
+            .get("name")
+            .or_else(|| fields.get("path"))?
+            .as_str()?
+            .to_owned();
         if labels.contains(&label) {
             return None;
         }
@@ -101,12 +113,20 @@ fn labels(items: &[Value]) -> Option<Vec<String>> {
 
 fn push_if_other(path: &str, old: &Value, new: &Value, changes: &mut Vec<FieldChange>) {
     if old != new {
-        changes.push(FieldChange { path: path.to_owned(), old: old.clone(), new: new.clone() });
+        changes.push(FieldChange {
+            path: path.to_owned(),
+            old: old.clone(),
+            new: new.clone(),
+        });
     }
 }
 
 fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
 }
 
 #[cfg(test)]
@@ -124,8 +144,10 @@ mod tests {
 
     #[test]
     fn items_are_told_apart_by_name() {
-        let old = json!({ "limits": [{ "name": "a", "requests": 1 }, { "name": "b", "requests": 2 }] });
-        let new = json!({ "limits": [{ "name": "b", "requests": 3 }, { "name": "c", "requests": 4 }] });
+        let old =
+            json!({ "limits": [{ "name": "a", "requests": 1 }, { "name": "b", "requests": 2 }] });
+        let new =
+            json!({ "limits": [{ "name": "b", "requests": 3 }, { "name": "c", "requests": 4 }] });
         assert_eq!(
             told(&old, &new),
             [
@@ -145,7 +167,10 @@ mod tests {
 
     #[test]
     fn a_list_of_bare_values_is_one_field() {
-        let (old, new) = (json!({ "targets": ["a"] }), json!({ "targets": ["a", "b"] }));
+        let (old, new) = (
+            json!({ "targets": ["a"] }),
+            json!({ "targets": ["a", "b"] }),
+        );
         assert_eq!(told(&old, &new), [r#"targets: ["a"] > ["a","b"]"#]);
     }
 
@@ -172,7 +197,7 @@ mod tests {
                     inner,
                     0..4
                 )
-                .prop_map(|fields| Value::from_iter(fields)),
+                .prop_map(Value::from_iter),
             ]
         })
     }

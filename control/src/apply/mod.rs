@@ -111,14 +111,19 @@ pub fn apply(
     options: ApplyOptions,
 ) -> Result<Applied, StoreError> {
     let current = current(tx, desired, options)?;
-    let diff = plan(&current, desired, options).map_err(|mut faults| {
-        StoreError::Invalid(faults.swap_remove(0))
-    })?;
-    let Diff { changes, left_alone } = diff;
+    let diff = plan(&current, desired, options)
+        .map_err(|mut faults| StoreError::Invalid(faults.swap_remove(0)))?;
+    let Diff {
+        changes,
+        left_alone,
+    } = diff;
     let mut made = Vec::with_capacity(changes.len());
     for (change, step) in changes {
         step.run(tx)?;
         made.push(change);
     }
-    Ok(Applied { changes: made, left_alone })
+    Ok(Applied {
+        changes: made,
+        left_alone,
+    })
 }

@@ -12,11 +12,7 @@ struct Future<'a> {
     plans: BTreeMap<&'a Name, &'a PlanSpec>,
 }
 
-pub(super) fn faults(
-    current: &Current,
-    desired: &Gateway,
-    options: ApplyOptions,
-) -> Vec<Invalid> {
+pub(super) fn faults(current: &Current, desired: &Gateway, options: ApplyOptions) -> Vec<Invalid> {
     let future = Future::of(current, desired, options);
     let mut faults = Vec::new();
     for (index, api) in desired.apis.iter().flatten().enumerate() {
@@ -45,8 +41,11 @@ impl<'a> Future<'a> {
     fn of(current: &'a Current, desired: &'a Gateway, options: ApplyOptions) -> Self {
         // A section that prunes says all there will be; any other only adds.
         let stays = |said: bool| !(options.prune && said);
-        let mut future =
-            Self { upstreams: BTreeSet::new(), apis: BTreeSet::new(), plans: BTreeMap::new() };
+        let mut future = Self {
+            upstreams: BTreeSet::new(),
+            apis: BTreeSet::new(),
+            plans: BTreeMap::new(),
+        };
         if stays(desired.upstreams.is_some()) {
             future.upstreams.extend(current.upstreams.keys());
         }
@@ -56,9 +55,19 @@ impl<'a> Future<'a> {
         if stays(desired.plans.is_some()) {
             future.plans.extend(&current.plans);
         }
-        future.upstreams.extend(desired.upstreams.iter().flatten().map(|spec| &spec.name));
-        future.apis.extend(desired.apis.iter().flatten().map(|spec| &spec.name));
-        future.plans.extend(desired.plans.iter().flatten().map(|spec| (&spec.name, spec)));
+        future
+            .upstreams
+            .extend(desired.upstreams.iter().flatten().map(|spec| &spec.name));
+        future
+            .apis
+            .extend(desired.apis.iter().flatten().map(|spec| &spec.name));
+        future.plans.extend(
+            desired
+                .plans
+                .iter()
+                .flatten()
+                .map(|spec| (&spec.name, spec)),
+        );
         future
     }
 
@@ -79,5 +88,8 @@ impl<'a> Future<'a> {
 }
 
 fn missing(path: String, what: &str, name: &Name) -> Invalid {
-    Invalid::at(path, format!("there is no {what} `{name}`, here or in the store"))
+    Invalid::at(
+        path,
+        format!("there is no {what} `{name}`, here or in the store"),
+    )
 }

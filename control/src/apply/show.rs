@@ -10,9 +10,20 @@ impl fmt::Display for Applied {
             change.fmt(f)?;
         }
         for left in &self.left_alone {
-            writeln!(f, "= {} {}: left alone ({})", left.subject.word(), left.id, left.reason)?;
+            writeln!(
+                f,
+                "= {} {}: left alone ({})",
+                left.subject.word(),
+                left.id,
+                left.reason
+            )?;
         }
-        let count = |action| self.changes.iter().filter(|change| change.action == action).count();
+        let count = |action| {
+            self.changes
+                .iter()
+                .filter(|change| change.action == action)
+                .count()
+        };
         if self.changes.is_empty() {
             return writeln!(f, "no difference");
         }

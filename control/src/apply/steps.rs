@@ -93,7 +93,11 @@ impl Step {
                 tx.app_delete(app.number)
             }
             Self::Subscribe(subscribe) => subscribe.run(tx),
-            Self::SubscriptionChange { number, plan, state } => {
+            Self::SubscriptionChange {
+                number,
+                plan,
+                state,
+            } => {
                 if let Some(plan) = plan {
                     tx.subscription_set_plan(number, &plan)?;
                 }
@@ -114,7 +118,12 @@ impl Subscribe {
             SubscriptionState::Requested => SubscriptionState::Requested,
             _ => SubscriptionState::Approved,
         };
-        let new = NewSubscription { app, api: self.api, plan: self.plan, state };
+        let new = NewSubscription {
+            app,
+            api: self.api,
+            plan: self.plan,
+            state,
+        };
         let created = tx.subscription_create(new)?;
         if self.state != state {
             tx.subscription_set_state(created.number, self.state)?;

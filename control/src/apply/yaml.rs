@@ -45,12 +45,21 @@ pub fn read(text: &str) -> Result<RawGateway, YamlError> {
         })
     });
     read.map_err(|error| {
-        let line = error.location().map(|location| location.line()).filter(|&line| line > 0);
+        let line = error
+            .location()
+            .map(|location| location.line())
+            .filter(|&line| line > 0);
         let text = error.without_snippet().to_string();
         // The place comes first here, for every kind of fault alike.
-        let problem = text.rsplit_once(" at line ").map_or(text.as_str(), |(problem, _)| problem);
+        let problem = text
+            .rsplit_once(" at line ")
+            .map_or(text.as_str(), |(problem, _)| problem);
         let path = if path == "." { String::new() } else { path };
-        YamlError { line, path, problem: problem.to_owned() }
+        YamlError {
+            line,
+            path,
+            problem: problem.to_owned(),
+        }
     })
 }
 
@@ -69,23 +78,31 @@ impl Lines {
     pub fn line(&self, path: &str) -> Option<u64> {
         let mut node = self.0.as_ref()?;
         let mut line = None;
-        for part in path.split(['.', '[']).map(|part| part.trim_end_matches(']')) {
+        for part in path
+            .split(['.', '['])
+            .map(|part| part.trim_end_matches(']'))
+        {
             if part.is_empty() {
                 continue;
             }
             let inner = match &node.value {
                 Node::Map(entries) => {
-                    entries.iter().find(|(name, _)| name.value == part).map(|(name, value)| {
-                        // A key stands on the line that a reader looks for, its value maybe below.
-                        line = Some(name.referenced.line());
-                        value
-                    })
+                    entries
+                        .iter()
+                        .find(|(name, _)| name.value == part)
+                        .map(|(name, value)| {
+                            // A key stands on the line that a reader looks for, its value maybe below.
+                            line = Some(name.referenced.line());
+                            value
+                        })
                 }
-                Node::List(items) => {
-                    part.parse().ok().and_then(|at: usize| items.get(at)).inspect(|item| {
+                Node::List(items) => part
+                    .parse()
+                    .ok()
+                    .and_then(|at: usize| items.get(at))
+                    .inspect(|item| {
                         line = Some(item.referenced.line());
-                    })
-                }
+                    }),
                 Node::Leaf => None,
             };
             match inner {
@@ -98,7 +115,11 @@ impl Lines {
 
     /// A fault of meaning, with its line.
     pub fn locate(&self, invalid: Invalid) -> YamlError {
-        YamlError { line: self.line(&invalid.path), path: invalid.path, problem: invalid.problem }
+        YamlError {
+            line: self.line(&invalid.path),
+            path: invalid.path,
+            problem: invalid.problem,
+        }
     }
 }
 
@@ -208,10 +229,30 @@ tenants:
     #[test]
     fn a_fault_of_form_tells_path_and_line() {
         for (text, line, path, problem) in [
-            ("apis:\n  - name: a\n    routs: []\n", 3, "apis[0].routs", "unknown field `routs`"),
-            ("plans:\n  - name: p\n    limits: 3\n", 3, "plans[0].limits", "expected sequence"),
-            ("plans:\n  - name: p\n    name: q\n", 3, "plans[0]", "duplicate"),
-            ("plans: []\n---\nplans: []\n", 3, "", "multiple YAML documents"),
+            (
+                "apis:\n  - name: a\n    routs: []\n",
+                3,
+                "apis[0].routs",
+                "unknown field `routs`",
+            ),
+            (
+                "plans:\n  - name: p\n    limits: 3\n",
+                3,
+                "plans[0].limits",
+                "expected sequence",
+            ),
+            (
+                "plans:\n  - name: p\n    name: q\n",
+                3,
+                "plans[0]",
+                "duplicate",
+            ),
+            (
+                "plans: []\n---\nplans: []\n",
+                3,
+                "",
+                "multiple YAML documents",
+            ),
         ] {
             let error = read(text).expect_err(text);
             assert_eq!(error.line, Some(line), "{text}");
@@ -223,7 +264,10 @@ tenants:
 
     #[test]
     fn an_empty_file_says_nothing() {
-        assert_eq!(read("# nothing yet\n").expect("empty"), RawGateway::default());
+        assert_eq!(
+            read("# nothing yet\n").expect("empty"),
+            RawGateway::default()
+        );
     }
 
     #[test]
@@ -231,7 +275,7 @@ tenants:
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for n in 1..12 {
             let alias = format!("*a{}", n - 1);
-            text += &format!("a{n}: &a{n} [{}]\n", vec![alias.as_str(); 10].join(", "));
+            text += &format!("a{n}: &a{n} [{}]\n", [alias.as_str(); 10].join(", "));
         }
         assert_eq!(Lines::of(&text).line("a1"), None);
         assert!(read(&text).is_err());
