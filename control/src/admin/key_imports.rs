@@ -59,9 +59,9 @@ pub(super) struct ImportedKey {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Imported {
     /// Keys that are new.
-    pub created: usize,
+    pub created: u64,
     /// Keys that were there already; nothing of them was changed.
-    pub existing: usize,
+    pub existing: u64,
     /// One for each key that was sent, in its order.
     pub keys: Vec<ImportedLine>,
 }
@@ -85,10 +85,17 @@ impl From<Vec<ImportLine>> for Imported {
                 ImportLine::Exists(id) => ImportedLine { id, created: false },
             })
             .collect();
-        let created = keys.iter().filter(|line| line.created).count();
+        let (mut created, mut existing) = (0, 0);
+        for line in &keys {
+            *(if line.created {
+                &mut created
+            } else {
+                &mut existing
+            }) += 1;
+        }
         Self {
             created,
-            existing: keys.len() - created,
+            existing,
             keys,
         }
     }

@@ -7,7 +7,7 @@ use super::RawGateway;
 use crate::domain::Invalid;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
+use serde_saphyr::{Options, Spanned};
 use std::fmt;
 
 /// Largest file, bytes; the server takes as much.
@@ -35,10 +35,21 @@ pub fn place(line: Option<u64>, path: &str) -> String {
     }
 }
 
+/// How YAML is read: `true` and `false` are the only flags, a file of [`FILE_BYTES_MAX`] fits, and
+/// aliases do not grow it beyond reason.
+fn options() -> Options {
+    serde_saphyr::options! {
+        strict_booleans: true,
+        with_snippet: false,
+        budget: serde_saphyr::budget! { max_events: 20_000_000, max_nodes: 20_000_000 },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 10_000 },
+    }
+}
+
 /// Reads a document.
 pub fn read(text: &str) -> Result<RawGateway, YamlError> {
     let mut path = String::new();
-    let read = serde_saphyr::with_deserializer_from_str(text, |reader| {
+    let read = serde_saphyr::with_deserializer_from_str_with_options(text, options(), |reader| {
         serde_path_to_error::deserialize(reader).map_err(|error| {
             path = error.path().to_string();
             error.into_inner()
@@ -70,7 +81,7 @@ pub struct Lines(Option<Spanned<Node>>);
 impl Lines {
     /// The lines of a document; of a text that is none, no line is known.
     pub fn of(text: &str) -> Self {
-        Self(serde_saphyr::from_str(text).ok())
+        Self(serde_saphyr::from_str_with_options(text, options()).ok())
     }
 
     /// The line of the value at a path such as `apis[0].routes[1].path`, or of the innermost

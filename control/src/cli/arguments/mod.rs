@@ -1,0 +1,236 @@
+//! The words of the command line.
+
+mod keys;
+mod things;
+
+pub use keys::*;
+pub use things::*;
+
+use crate::admin::time::Moment;
+use crate::domain::{KeyId, Name, Subject};
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+/// Where control is, and how to speak to it.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Talking to control")]
+pub struct ClientOptions {
+    /// Address of the admin API [env: KEYWAY_URL] [default: http://127.0.0.1:7000].
+    #[arg(long, global = true, value_name = "URL")]
+    pub url: Option<String>,
+    /// File that holds the admin token; without it the token is taken from the variable
+    /// KEYWAY_TOKEN. It is never an argument: those are seen by every process.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Send the token to another machine, in clear text.
+    #[arg(long, global = true)]
+    pub allow_remote: bool,
+    /// Print JSON: one object for one thing, one object a line for a list.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// Commands that ask a running control process.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Make plans, APIs, upstreams and tenants as a file says.
+    #[command(after_help = "Examples:
+  keyway-control apply -f gateway.yaml --dry-run   # show the difference, change nothing
+  keyway-control apply -f gateway.yaml --wait      # and prove that every core serves it
+  keyway-control apply -f - --prune < gateway.yaml")]
+    Apply(ApplyArguments),
+    /// Make, list, switch, rotate, revoke and import keys.
+    #[command(after_help = "Examples:
+  keyway-control keys create acme/mobile --name ios --expires-in 90d
+  keyway-control keys list --app acme/mobile --state active
+  keyway-control keys rotate key_06t0q3zkd8v1w --grace 24h
+  keyway-control keys revoke key_06t0q3zkd8v1w --wait
+  keyway-control keys import --app acme/mobile --form sha256 digests.txt")]
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+    /// List, make and switch tenants.
+    Tenants {
+        #[command(subcommand)]
+        command: TenantsCommand,
+    },
+    /// List, make and switch apps.
+    Apps {
+        #[command(subcommand)]
+        command: AppsCommand,
+    },
+    /// List subscriptions, and say what becomes of them.
+    Subscriptions {
+        #[command(subcommand)]
+        command: SubscriptionsCommand,
+    },
+    /// List plans.
+    Plans {
+        #[command(subcommand)]
+        command: ListCommand,
+    },
+    /// List APIs.
+    Apis {
+        #[command(subcommand)]
+        command: ListCommand,
+    },
+    /// List upstreams.
+    Upstreams {
+        #[command(subcommand)]
+        command: ListCommand,
+    },
+    /// List, make and withdraw admin tokens.
+    Tokens {
+        #[command(subcommand)]
+        command: TokensCommand,
+    },
+    /// Publish now, and end the hold of a rollback. Changes publish by themselves.
+    Publish(PublishArguments),
+    /// Serve the plans, APIs and upstreams of an earlier generation again; keys stay as they are.
+    Rollback(RollbackArguments),
+    /// Show what is served, by whom.
+    Status,
+    /// List published generations, newest first.
+    Generations(ListArguments),
+    /// List changes, newest first: who changed what.
+    #[command(after_help = "Example:
+  keyway-control audit --subject key --id key_06t0q3zkd8v1w --json")]
+    Audit(AuditArguments),
+    /// List usage by minute, newest first.
+    Usage(UsageArguments),
+}
+
+/// Which part of a list.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ListArguments {
+    /// Rows of the page, 1 to 1000 [default: 100].
+    #[arg(long, value_name = "ROWS")]
+    pub limit: Option<u32>,
+    /// Go on where the page before ended.
+    #[arg(long, value_name = "CURSOR")]
+    pub cursor: Option<String>,
+    /// Page after page, to the end.
+    #[arg(long, conflicts_with = "limit")]
+    pub all: bool,
+}
+
+/// Whether to wait until a change is in force.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct WaitArguments {
+    /// Wait until every worker of every node serves the change, and print the receipt; exit code 4
+    /// if that is not so in time.
+    #[arg(long)]
+    pub wait: bool,
+    /// Longest wait, 1 to 60000.
+    #[arg(long, value_name = "MS", default_value_t = 10_000, requires = "wait",
+        value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub timeout_ms: u32,
+}
+
+impl WaitArguments {
+    /// How long to wait; none: not at all.
+    pub(super) fn timeout_ms(self) -> Option<u32> {
+        self.wait.then_some(self.timeout_ms)
+    }
+}
+
+/// How to apply a file.
+#[derive(Clone, Debug, Args)]
+pub struct ApplyArguments {
+    /// The file; `-` for standard input.
+    #[arg(short, long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// Check everything and show the difference, but change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Also remove what the file's own sections no longer hold. A section that is not in the file
+    /// is left alone, and so is an app with keys.
+    #[arg(long)]
+    pub prune: bool,
+    #[command(flatten)]
+    pub wait: WaitArguments,
+}
+
+/// An app, as `TENANT/APP`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppName {
+    /// Its tenant.
+    pub tenant: Name,
+    /// Its name there.
+    pub app: Name,
+}
+
+impl std::str::FromStr for AppName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (tenant, app) = text
+            .split_once('/')
+            .ok_or("an app is written as TENANT/APP, such as acme/mobile")?;
+        let name = |text: &str| {
+            text.parse()
+                .map_err(|e: crate::domain::Invalid| e.to_string())
+        };
+        Ok(Self {
+            tenant: name(tenant)?,
+            app: name(app)?,
+        })
+    }
+}
+
+/// How to publish.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct PublishArguments {
+    /// Write a whole new base, also where an overlay would do.
+    #[arg(long)]
+    pub full: bool,
+    /// Publish even though the store is empty or far smaller than what is served.
+    #[arg(long)]
+    pub allow_shrink: bool,
+    #[command(flatten)]
+    pub wait: WaitArguments,
+}
+
+/// Where to step back to.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct RollbackArguments {
+    /// The generation, see `generations`.
+    #[arg(long, value_name = "GENERATION")]
+    pub to: u64,
+    #[command(flatten)]
+    pub wait: WaitArguments,
+}
+
+/// Which changes to list.
+#[derive(Clone, Debug, Args)]
+pub struct AuditArguments {
+    /// Of this kind of thing: tenant, app, key, plan, api, upstream, subscription, token,
+    /// publication.
+    #[arg(long)]
+    pub subject: Option<Subject>,
+    /// Of this one: its public id, name or number.
+    #[arg(long, requires = "subject")]
+    pub id: Option<String>,
+    #[command(flatten)]
+    pub part: ListArguments,
+}
+
+/// Which usage to list.
+#[derive(Clone, Debug, Args)]
+pub struct UsageArguments {
+    /// By this key.
+    #[arg(long, value_parser = keys::key_id)]
+    pub key: Option<KeyId>,
+    /// Of this API.
+    #[arg(long)]
+    pub api: Option<Name>,
+    /// From this time on.
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<Moment>,
+    /// Before this time.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<Moment>,
+    #[command(flatten)]
+    pub part: ListArguments,
+}
