@@ -1,6 +1,7 @@
 //! The `keyway-control` binary: reads the command line, and hands over.
 
 use clap::{Parser, Subcommand};
+use keyway_control::cli::{self, ClientCommand, ClientOptions};
 use keyway_control::domain::Secret;
 use keyway_control::serve::{self, ServeOptions};
 use std::io::Write;
@@ -16,12 +17,23 @@ struct Arguments {
     /// The data directory (serve, init).
     #[arg(long, global = true, default_value = "keyway-data", value_name = "DIR")]
     data: PathBuf,
+    #[command(flatten)]
+    client: ClientOptions,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Local(LocalCommand),
+    #[command(flatten)]
+    Client(ClientCommand),
+}
+
+/// Commands that work in the data directory themselves.
+#[derive(Debug, Subcommand)]
+enum LocalCommand {
     /// Make a data directory: database, pepper, and the first admin token, which is printed once.
     Init {
         /// Also print one more admin token for a directory that has some; control must be down.
@@ -41,12 +53,16 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let command = match arguments.command {
+        Command::Client(command) => return cli::run(&arguments.client, command),
+        Command::Local(command) => command,
+    };
     let filter = EnvFilter::try_from_env("KEYWAY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    match run(arguments) {
+    match run(arguments.data, command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("keyway-control: {error}");
@@ -56,17 +72,16 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
-    let data = arguments.data;
-    match arguments.command {
-        Command::Init { another_token } => {
+async fn run(data: PathBuf, command: LocalCommand) -> Result<(), Box<dyn std::error::Error>> {
+    match command {
+        LocalCommand::Init { another_token } => {
             match serve::init(&data, another_token).await? {
                 Some(token) => show(&token),
                 None => println!("{}: was made before; nothing changed", data.display()),
             }
             Ok(())
         }
-        Command::Serve { listen, port_file } => {
+        LocalCommand::Serve { listen, port_file } => {
             let options = ServeOptions {
                 data,
                 listen,

@@ -4,14 +4,13 @@ use super::Admin;
 use super::answer::{Answered, Changed, Shown, WaitQuery, Waiting};
 use super::asked::Asked;
 use super::body::Nothing;
-use super::problem::{Cause, Problem};
+use super::problem::Problem;
 use super::query::{Listed, PageQuery, Path, Query};
 use super::time::Moment;
-use crate::domain::{Name, TokenNumber};
+use crate::domain::{Name, TokenNumber, fresh_admin_token};
 use crate::store::AdminToken;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 /// An admin token, without its secret.
@@ -97,8 +96,7 @@ pub(super) async fn create(
     asked: Asked<TokenBody>,
 ) -> Answered<TokenMade> {
     let label = asked.body.label;
-    let secret = fresh().map_err(|error| Problem::new(Cause::Internal, error.to_string()))?;
-    let digest = Sha256::digest(&secret).into();
+    let (secret, digest) = fresh_admin_token()?;
     let outcome = admin
         .control
         .store
@@ -107,7 +105,7 @@ pub(super) async fn create(
     let replayed = outcome.replayed;
     let answer = admin.changed(outcome, timeout, |token| TokenMade {
         token: token.into(),
-        secret: (!replayed).then_some(secret),
+        secret: (!replayed).then(|| secret.expose().to_owned()),
         secret_withheld: replayed,
     });
     Ok(answer.await.created())
@@ -129,13 +127,4 @@ pub(super) async fn withdraw(
         .write(asked.author, move |tx| tx.token_withdraw(number))
         .await?;
     Ok(admin.changed(outcome, timeout, TokenView::from).await)
-}
-
-/// 256 random bits as text.
-fn fresh() -> Result<String, getrandom::Error> {
-    let mut random = [0; 32];
-    getrandom::fill(&mut random)?;
-    Ok(random
-        .iter()
-        .fold("kwa_".to_owned(), |text, byte| format!("{text}{byte:02x}")))
 }
