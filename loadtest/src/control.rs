@@ -147,9 +147,8 @@ impl Control {
     /// # Errors
     /// When it is refused.
     pub async fn make_key(&self, tenant: &str, app: &str) -> Outcome<Key> {
-        key(&self
-            .json(&["keys", "create", "--tenant", tenant, "--app", app])
-            .await?)
+        let owner = format!("{tenant}/{app}");
+        key(&self.json(&["keys", "create", &owner]).await?)
     }
 
     /// Revokes a key and waits for the receipt, which it answers as a person would see it.
@@ -187,7 +186,8 @@ impl Api {
     /// When it is refused.
     pub async fn make_key(&mut self, tenant: &str, app: &str) -> Outcome<Key> {
         let body = json!({ "tenant": tenant, "app": app, "environment": "live" });
-        key(&self.post("/v1/keys", &body).await?.json())
+        let ask = Ask::new(Method::POST, "/v1/keys").json(&body);
+        key(&self.send(ask).await?.json())
     }
 
     /// Revokes a key; the answer means that the revocation is on disk.
@@ -195,19 +195,20 @@ impl Api {
     /// # Errors
     /// When it is refused.
     pub async fn revoke(&mut self, key: &Key) -> Outcome<()> {
-        self.post(&format!("/v1/keys/{}/revoke", key.id), &json!({}))
-            .await?;
+        let target = format!("/v1/keys/{}", key.id);
+        self.send(Ask::new(Method::DELETE, target)).await?;
         Ok(())
     }
 
-    async fn post(&mut self, target: &str, body: &Value) -> Outcome<Answer> {
+    async fn send(&mut self, ask: Ask) -> Outcome<Answer> {
         let bearer = format!("Bearer {}", self.token);
-        let ask = Ask::new(Method::POST, target)
-            .header("authorization", &bearer)
-            .json(body);
-        let answer = self.connection.send(ask).await?;
+        let what = ask.to_string();
+        let answer = self
+            .connection
+            .send(ask.header("authorization", &bearer))
+            .await?;
         if !(200..300).contains(&answer.status) {
-            let what = format!("POST {target}: {} {}", answer.status, answer.text());
+            let what = format!("{what}: {} {}", answer.status, answer.text());
             return Err(Trouble::wrong("keyway-control", what));
         }
         Ok(answer)
@@ -215,14 +216,14 @@ impl Api {
 }
 
 fn key(shown: &Value) -> Outcome<Key> {
-    match (shown["id"].as_str(), shown["key"].as_str()) {
+    match (shown["id"].as_str(), shown["secret"].as_str()) {
         (Some(id), Some(secret)) => Ok(Key {
             id: id.to_owned(),
             secret: secret.to_owned(),
         }),
         _ => Err(Trouble::wrong(
             "keyway-control",
-            format!("no id and key in {shown}"),
+            format!("no id and secret in {}", shown["id"]),
         )),
     }
 }

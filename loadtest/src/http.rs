@@ -55,6 +55,13 @@ pub struct Ask {
     body: Bytes,
 }
 
+impl std::fmt::Display for Ask {
+    /// Method and target; never a header, which may hold a token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.method, self.target)
+    }
+}
+
 impl Ask {
     /// A request for `target` (path and query).
     pub fn new(method: Method, target: impl Into<String>) -> Self {
