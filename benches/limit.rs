@@ -1,0 +1,152 @@
+//! What a limit costs a request: `cargo bench --bench limit`.
+//!
+//! Each figure is a hold and its settlement. The lease hit is what most requests of a busy key
+//! pay; the others say what the rest pays.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use keyway::clock::{Clock, Tick};
+use keyway::limit::{Bank, CompiledLimit, Outcome, Shard, ShardSettings, headers};
+use keyway::snapshot::catalog::LimitEntry;
+
+fn limit(number: u32, requests: u64, burst: u64) -> CompiledLimit {
+    let name = format!("limit-{number}");
+    let entry = LimitEntry {
+        number,
+        name,
+        requests,
+        period_ms: 1_000,
+        burst,
+    };
+    CompiledLimit::new(&entry).expect("a limit that can be held")
+}
+
+fn shard(workers: u32) -> Shard {
+    let bank = Arc::new(Bank::new(1 << 20));
+    Shard::new(bank, ShardSettings::for_workers(workers))
+}
+
+/// A clock that ticks with the requests.
+struct Ticks {
+    now_ns: u64,
+    step_ns: u64,
+}
+
+impl Ticks {
+    fn every(step_ns: u64) -> Self {
+        Self {
+            now_ns: 1_000_000_000,
+            step_ns,
+        }
+    }
+
+    fn next(&mut self) -> Tick {
+        self.now_ns += self.step_ns;
+        Tick(self.now_ns)
+    }
+}
+
+fn hold_and_settle(shard: &mut Shard, subject: u32, limits: &[CompiledLimit], now: Tick) -> bool {
+    match shard.hold(black_box(subject), limits, now) {
+        Ok(hold) => {
+            shard.settle(black_box(hold), Outcome::Used);
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+fn one_key(c: &mut Criterion, name: &str, limits: &[CompiledLimit], step_ns: u64) {
+    let mut shard = shard(8);
+    let mut ticks = Ticks::every(step_ns);
+    c.bench_function(name, |b| {
+        b.iter(|| hold_and_settle(&mut shard, 1, limits, ticks.next()));
+    });
+    assert_eq!(shard.held(), 0);
+}
+
+fn many_keys(c: &mut Criterion, name: &str, keys: u32) {
+    let limits = [limit(1, 1_000_000, 1_000_000)];
+    let mut shard = shard(8);
+    let mut ticks = Ticks::every(1_000);
+    let mut subject = 0_u32;
+    for subject in 0..keys {
+        hold_and_settle(&mut shard, subject, &limits, ticks.next());
+    }
+    c.bench_function(name, |b| {
+        b.iter(|| {
+            // A step that visits all keys in no order the prefetcher knows.
+            subject = (subject + 1_640_531) % keys;
+            hold_and_settle(&mut shard, subject, &limits, ticks.next())
+        });
+    });
+}
+
+fn holds(c: &mut Criterion) {
+    let fast = limit(1, 1_000_000, 1_000_000);
+    one_key(c, "lease hit", std::slice::from_ref(&fast), 2_000);
+    let two = [fast.clone(), limit(2, 2_000_000, 1_000_000)];
+    one_key(c, "lease hit, two limits", &two, 2_000);
+    one_key(
+        c,
+        "lease of one unit each time",
+        &[limit(1, 10, 20)],
+        200_000_000,
+    );
+    one_key(c, "refused", &[limit(1, 1, 1)], 1);
+    many_keys(c, "lease hit or new lease, 10 000 keys", 10_000);
+    many_keys(c, "lease hit or new lease, 100 000 keys", 100_000);
+}
+
+fn around(c: &mut Criterion) {
+    let limits = [limit(1, 1_000, 1_000)];
+    let mut shard = shard(8);
+    let mut ticks = Ticks::every(1_000);
+    hold_and_settle(&mut shard, 1, &limits, ticks.next());
+    c.bench_function("standing", |b| {
+        b.iter(|| shard.standing(black_box(1), &limits[0], ticks.next()));
+    });
+    let standing = shard.standing(1, &limits[0], ticks.next());
+    c.bench_function("RateLimit and RateLimit-Policy", |b| {
+        let mut out = Vec::with_capacity(256);
+        b.iter(|| {
+            out.clear();
+            headers::append_policy(&mut out, &limits);
+            headers::append_standings(&mut out, &limits, [black_box(standing)]);
+            out.len()
+        });
+    });
+}
+
+/// One call on a worker with 50 000 keys, each of which has a lease to return: a call visits a
+/// bounded part of them.
+fn reconciliation(c: &mut Criterion) {
+    const KEYS: u32 = 50_000;
+    let limits = [limit(1, 1_000_000, 1_000_000)];
+    let clock = Clock::start();
+    let mut ticks = Ticks::every(100);
+    let mut shard = shard(8);
+    c.bench_function("reconcile, 50 000 active keys", |b| {
+        b.iter_custom(|calls| {
+            let mut elapsed_ns = 0;
+            for call in 0..calls {
+                if call % 40 == 0 {
+                    let now = ticks.next();
+                    (0..KEYS).for_each(|subject| {
+                        hold_and_settle(&mut shard, subject, &limits, now);
+                    });
+                }
+                let before = clock.tick();
+                shard.reconcile(ticks.next());
+                elapsed_ns += clock.tick().since_ns(before);
+            }
+            Duration::from_nanos(elapsed_ns)
+        });
+    });
+}
+
+criterion_group!(benches, holds, around, reconciliation);
+criterion_main!(benches);
