@@ -215,7 +215,7 @@ fn a_request_may_come_byte_by_byte() {
             client.send([byte]);
         }
         let echo = client.read().json();
-        assert_eq!(echo["body_sha256"], support::turn::sha256(b"abcdefgh"));
+        assert_eq!(echo["body_crc32"], support::turn::crc32(b"abcdefgh"));
     }
 }
 

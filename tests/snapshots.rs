@@ -57,6 +57,7 @@ fn nothing_published_is_503_and_not_ready_until_something_is() {
 #[test]
 fn a_revoked_key_is_401_on_every_worker_once_its_generation_serves() {
     let origin = Origin::echo();
+    // Its only key: a guard against lost keys must not stand in the way.
     let mut gateway = Gateway::before(&origin);
     let mut clients: Vec<_> = (0..16).map(|_| gateway.client()).collect();
     for client in &mut clients {

@@ -52,6 +52,19 @@ impl Response {
             .unwrap_or_else(|error| panic!("{error} in {:?}", String::from_utf8_lossy(&self.body)))
     }
 
+    /// The values of a header in the request that an echo got.
+    #[track_caller]
+    pub fn echoed(&self, name: &str) -> Vec<String> {
+        self.assert_status(200);
+        let echo = self.json();
+        let headers = echo["headers"].as_array().expect("an echo lists headers");
+        let value = |header: &Value, at: usize| header[at].as_str().unwrap_or_default().to_owned();
+        let named = headers
+            .iter()
+            .filter(|header| value(header, 0).eq_ignore_ascii_case(name));
+        named.map(|header| value(header, 1)).collect()
+    }
+
     /// Fails the test unless it is a refusal with this status and code.
     #[track_caller]
     pub fn assert_refusal(&self, status: u16, code: &str) {

@@ -4,8 +4,6 @@ use std::fmt::Write as _;
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
-
 use super::client::reset;
 use super::origin::{Received, Shared};
 use super::request::chunked;
@@ -98,7 +96,7 @@ impl Turn {
 
     /// Reads the body and answers with the request as JSON.
     pub fn echo(&mut self) -> Result<Flow, Broken> {
-        let (mut bytes, mut hash) = (0, Sha256::new());
+        let (mut bytes, mut hash) = (0, crc32fast::Hasher::new());
         self.body_into(&mut |piece| {
             bytes += piece.len();
             hash.update(piece);
@@ -115,7 +113,7 @@ impl Turn {
             "target": self.target(),
             "headers": headers,
             "body_bytes": bytes,
-            "body_sha256": hex(&hash.finalize()),
+            "body_crc32": hash.finalize(),
         });
         self.send(answer(
             200,
@@ -184,11 +182,7 @@ pub fn head(status: u16, fields: &[(&str, &str)]) -> String {
     head
 }
 
-/// The SHA-256 of `bytes` as the echo tells it.
-pub fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// The checksum of `bytes` as the echo tells it.
+pub fn crc32(bytes: &[u8]) -> u32 {
+    crc32fast::hash(bytes)
 }

@@ -1,0 +1,148 @@
+//! What a request and its answer carry on, what stays behind, and what the gateway adds.
+
+mod support;
+
+use support::origin::Received;
+use support::turn::answer;
+use support::{Gateway, Origin};
+
+/// The one request that `origin` got, after the gateway sent it one like this.
+fn forwarded(fields: &[(&str, &str)]) -> Received {
+    let origin = Origin::scripted(|turn| turn.answer("ok"));
+    let gateway = Gateway::before(&origin);
+    let sent = fields.iter().fold(gateway.good(), |sent, (name, value)| {
+        sent.header(name, value)
+    });
+    gateway.exchange(&sent).assert_status(200);
+    origin.only()
+}
+
+#[test]
+fn fields_of_one_hop_do_not_travel_to_the_next() {
+    let got = forwarded(&[
+        ("Connection", "keep-alive, X-Named, x-also-named"),
+        ("X-Named", "1"),
+        ("X-Also-Named", "1"),
+        ("Keep-Alive", "timeout=5"),
+        ("Proxy-Connection", "keep-alive"),
+        ("Proxy-Authorization", "Basic eDp5"),
+        ("TE", "trailers"),
+        ("Upgrade", "h2c"),
+        ("HTTP2-Settings", "AAMAAABkAAQCAAAAAAIAAAAA"),
+        ("X-End-To-End", "1"),
+    ]);
+    let fields = &got.head.fields;
+    for name in [
+        "X-Named",
+        "X-Also-Named",
+        "Keep-Alive",
+        "Proxy-Connection",
+        "Proxy-Authorization",
+        "TE",
+        "Upgrade",
+        "Transfer-Encoding",
+    ] {
+        assert!(!fields.has(name), "{name} went through:\n{:?}", got.head);
+    }
+    assert_eq!(fields.get("X-End-To-End"), Some("1"));
+    assert!(
+        fields
+            .get("Connection")
+            .is_none_or(|value| value == "keep-alive")
+    );
+}
+
+#[test]
+fn connection_cannot_name_away_what_the_gateway_itself_says() {
+    let got = forwarded(&[(
+        "Connection",
+        "Keyway-Tenant, X-Forwarded-For, X-Request-Id, Authorization",
+    )]);
+    for name in ["Keyway-Tenant", "X-Forwarded-For", "X-Request-Id"] {
+        assert!(
+            got.head.fields.has(name),
+            "{name} is missing:\n{:?}",
+            got.head
+        );
+    }
+}
+
+#[test]
+fn the_origin_learns_where_the_request_came_from_and_not_what_the_client_claims() {
+    let got = forwarded(&[
+        ("X-Forwarded-For", "203.0.113.9"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Host", "elsewhere.test"),
+        ("Forwarded", "for=203.0.113.9"),
+        ("X-Real-IP", "203.0.113.9"),
+        ("X-Request-Id", "mine"),
+    ]);
+    let fields = &got.head.fields;
+    assert_eq!(fields.get("X-Forwarded-For"), Some("127.0.0.1"));
+    assert_eq!(fields.get("X-Forwarded-Proto"), Some("http"));
+    assert_eq!(fields.get("X-Forwarded-Host"), Some("gateway.test"));
+    let forwarded = fields.get("Forwarded").expect("RFC 7239");
+    assert!(
+        forwarded.contains("for=127.0.0.1") && forwarded.contains("proto=http"),
+        "{forwarded}"
+    );
+    assert!(!fields.has("X-Real-IP"), "{:?}", got.head);
+    assert!(
+        fields
+            .get("X-Request-Id")
+            .is_some_and(|id| id != "mine" && id.len() >= 16)
+    );
+    assert!(
+        fields.get("Via").is_some_and(|via| via.starts_with("1.1 ")),
+        "{:?}",
+        got.head
+    );
+}
+
+#[test]
+fn client_origin_and_log_know_a_request_by_the_same_id() {
+    let origin = Origin::saying(answer(200, &[("X-Request-Id", "the origin's own")], "ok"));
+    let gateway = Gateway::before(&origin);
+    let answer = gateway.get();
+    let id = answer.header("X-Request-Id").expect("every answer has one");
+    assert_eq!(origin.only().head.fields.get("X-Request-Id"), Some(id));
+    assert_eq!(gateway.wait_for_log(1)[0]["request_id"], id);
+    let next = gateway.get();
+    assert_ne!(next.header("X-Request-Id"), Some(id));
+}
+
+#[test]
+fn fields_of_the_origins_hop_do_not_reach_the_client() {
+    let origin = Origin::saying_and_closing(answer(
+        200,
+        &[
+            ("Connection", "close, X-Internal"),
+            ("X-Internal", "1"),
+            ("Keep-Alive", "timeout=5"),
+            ("Proxy-Authenticate", "Basic"),
+            ("Set-Cookie", "a=1"),
+            ("Set-Cookie", "b=2"),
+            ("X-End-To-End", "1"),
+        ],
+        "ok",
+    ));
+    let gateway = Gateway::before(&origin);
+    let mut client = gateway.client();
+    let answer = client.exchange(&gateway.good());
+    for name in [
+        "X-Internal",
+        "Keep-Alive",
+        "Proxy-Authenticate",
+        "Connection",
+    ] {
+        assert!(
+            !answer.fields.has(name),
+            "{name} went through:\n{:?}",
+            answer.head
+        );
+    }
+    assert_eq!(answer.fields.all("Set-Cookie"), ["a=1", "b=2"]);
+    assert_eq!(answer.header("X-End-To-End"), Some("1"));
+    // The origin's connection ended, the client's goes on.
+    client.exchange(&gateway.good()).assert_status(200);
+}
