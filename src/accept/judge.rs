@@ -148,6 +148,8 @@ pub fn judge(worker: &Worker, bytes: &[u8], peer: SocketAddr) -> Verdict {
     match parse_request(bytes, &mut slots[..headers_max], &worker.head_limits) {
         Ok(Status::Partial) => Verdict::Partial,
         Ok(Status::Complete((head, head_bytes))) => {
+            #[cfg(debug_assertions)]
+            super::fault_hook::panic_if_asked(&head);
             let call = Call::of(worker, bytes, &head, head_bytes);
             decide(worker, call, &head, peer)
         }

@@ -4,5 +4,7 @@
 //! end, [`judge`] the synchronous step between: bytes in, a verdict out.
 
 pub mod connection;
+#[cfg(debug_assertions)]
+mod fault_hook;
 pub mod judge;
 pub mod listen;
