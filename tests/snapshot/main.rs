@@ -3,8 +3,9 @@
 //! One file a promise: [`identity`] (what goes in comes out), [`damage`] (no changed byte is
 //! believed), [`hostile`] (nor a well-made lie), [`order`] (generations, rollbacks, losses),
 //! [`files`] (the directory changes under its readers), [`crash`] (the publisher dies or fails at
-//! any system call), [`commands`] (inspect and verify).
+//! any system call), [`catalog`] (what a catalog must mean), [`commands`] (inspect and verify).
 
+mod catalog;
 mod commands;
 mod crash;
 mod damage;
