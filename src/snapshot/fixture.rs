@@ -305,7 +305,7 @@ impl Fixture {
         load_bytes(&self.bytes(generation), None).expect("a fixture is whole")
     }
 
-    fn release(&self, generation: u64) -> Release {
+    pub(super) fn release(&self, generation: u64) -> Release {
         let created_ms = CREATED_MS;
         Release {
             generation,
@@ -314,7 +314,7 @@ impl Fixture {
         }
     }
 
-    fn with_content<R>(&self, publish: impl FnOnce(Content<'_>) -> R) -> R {
+    pub(super) fn with_content<R>(&self, publish: impl FnOnce(Content<'_>) -> R) -> R {
         let mut keys: Vec<&KeyRecord> = self.keys.iter().collect();
         keys.sort_unstable_by_key(|key| key.digest);
         let key_count = u64::try_from(keys.len()).expect("no address is wider than 64 bits");

@@ -28,6 +28,10 @@ use super::manifest::{
 use super::record::{AppEntry, KeyRecord};
 use super::write::{SnapshotWriter, Start, WriteError, Written};
 
+mod prepare;
+
+pub use prepare::{BaseWriter, PreparedBase};
+
 /// Generations whose files are kept unless [`Publisher::keep`] says otherwise.
 pub const GENERATIONS_KEPT: usize = 16;
 

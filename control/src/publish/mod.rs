@@ -12,8 +12,8 @@
 //!
 //! # Base and overlay
 //! A small change is published as an overlay: everything that changed since the base, however
-//! many millions of keys the base has. When an overlay outgrows its bound, the next publication is
-//! a new base.
+//! many millions of keys the base has. When an overlay outgrows its bound, a new base is made
+//! beside the publications that go on, and takes the old one's place with a small overlay.
 //!
 //! # Rollback
 //! [`Publisher::rollback`] steps the *configuration* (plans, APIs, upstreams) back to what an
@@ -27,9 +27,11 @@
 pub mod board;
 pub mod build;
 pub mod check;
+mod fold;
 pub mod process;
 pub mod push;
 mod receipts;
+mod step;
 
 use crate::domain::Actor;
 use crate::store::Store;

@@ -2,19 +2,19 @@
 //!
 //! Publications follow one another; changes that are committed while one is being written go
 //! together into the next. A failed one is tried again, ever less often, and said in the status
-//! and in every receipt that waits for it.
+//! and in every receipt that waits for it. An overlay that has outgrown its bound is
+//! [folded](super::fold) beside all this.
 
-use super::build::{self, Extent};
-use super::check::{self, Reason, Served};
+use super::check::{Reason, Served};
+use super::fold::{Fold, Folded};
+use super::step::{self, Base, Begun, How};
 use super::{PublishError, PublishOptions, Published};
 use crate::domain::Actor;
-use crate::store::{Author, Committed, NewPublication, Pinned, Store, StoreError, Tx};
-use keyway::clock::{Clock, WallTime};
+use crate::store::{Author, Committed, Pinned, Store, StoreError, Tx};
+use keyway::clock::Clock;
 use keyway::snapshot::load::{self, LoadPolicy};
 use keyway::snapshot::manifest::Manifest;
-use keyway::snapshot::publish::{
-    PublishError as FilesError, Publisher as Files, Release, SourceError,
-};
+use keyway::snapshot::publish::{PreparedBase, Publisher as Files};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -24,10 +24,6 @@ const INTERVAL: Duration = Duration::from_millis(5);
 /// First and longest wait before a failed publication is tried again.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(10);
-/// Entries that an overlay may always have, and may have at most: it is written and loaded whole
-/// at every change, so its size is what a revocation costs.
-const OVERLAY_ENTRIES_MIN: u64 = 20_000;
-const OVERLAY_ENTRIES_MAX: u64 = 100_000;
 /// Published generations that receipts are found by.
 const RECENT_KEPT: usize = 4_096;
 
@@ -86,35 +82,6 @@ impl State {
     }
 }
 
-/// What a publication is to be, before the store has its say.
-#[derive(Clone, Debug)]
-enum How {
-    /// Whatever the store holds.
-    Follow,
-    /// As a person ordered it.
-    Ordered(PublishOptions),
-    /// A step back of the configuration.
-    Rollback(u64),
-}
-
-/// The base that lies in the directory.
-#[derive(Clone, Copy, Debug)]
-struct Base {
-    generation: u64,
-    keys: u64,
-}
-
-/// A publication that has its number.
-#[derive(Clone, Copy, Debug)]
-struct Begun {
-    generation: u64,
-    configuration: u64,
-    held: bool,
-    /// The base it lies over; none: it is one.
-    over: Option<u64>,
-    allow_shrink: bool,
-}
-
 /// The task's own state.
 #[derive(Debug)]
 pub(super) struct Engine {
@@ -125,6 +92,9 @@ pub(super) struct Engine {
     files: Option<Files>,
     served: Served,
     base: Option<Base>,
+    fold: Fold,
+    /// The overlay that serves is larger than it should be.
+    outgrown: bool,
     state: watch::Sender<State>,
     commits: watch::Receiver<Committed>,
     orders: mpsc::Receiver<Order>,
@@ -149,6 +119,8 @@ impl Engine {
             files: Some(files),
             served: Served::Nothing,
             base: None,
+            fold: Fold::default(),
+            outgrown: false,
             state: watch::Sender::new(State::default()),
             commits,
             orders,
@@ -221,6 +193,11 @@ impl Engine {
                     Some(order) => self.obey(order).await,
                     None => return,
                 },
+                folded = self.fold.done() => {
+                    if let Some(folded) = folded {
+                        self.take_over(folded).await;
+                    }
+                }
                 () = pause(wait), if behind => {
                     retry = self.follow(retry).await;
                 }
@@ -245,7 +222,7 @@ impl Engine {
         if let Some(begun) = self.last_begun {
             tokio::time::sleep_until(begun + INTERVAL).await;
         }
-        match self.publish(Actor::system(), How::Follow).await {
+        match self.publish(Actor::system(), How::Follow, None).await {
             Ok(_) => None,
             // Only a change or an order mends these; `run` is woken by both.
             Err(PublishError::Refused(_)) => Some(Duration::MAX),
@@ -259,21 +236,51 @@ impl Engine {
                 actor,
                 options,
                 reply,
-            } => (self.publish(actor, How::Ordered(options)).await, reply),
+            } => (
+                self.publish(actor, How::Ordered(options), None).await,
+                reply,
+            ),
             Order::Rollback { actor, to, reply } => {
-                (self.publish(actor, How::Rollback(to)).await, reply)
+                (self.publish(actor, How::Rollback(to), None).await, reply)
             }
         };
         // Whoever asked may have gone; what was published stays.
         drop(reply.send(outcome));
     }
 
-    /// One publication, from its number to the note that it is done.
-    async fn publish(&mut self, actor: Actor, how: How) -> Result<Published, PublishError> {
+    /// Puts a folded base in the old one's place, with an overlay of what changed meanwhile.
+    async fn take_over(&mut self, folded: Folded) {
+        let generation = folded.prepared.generation();
+        if self.base.is_some_and(|base| base.generation > generation) {
+            // A whole base was ordered meanwhile.
+            return;
+        }
+        let Folded { prepared, written } = folded;
+        let base = Base {
+            generation,
+            keys: written.keys,
+        };
+        match self
+            .publish(Actor::system(), How::Follow, Some((prepared, base)))
+            .await
+        {
+            Ok(_) => self.note_done_later(generation, written),
+            Err(error) => self.fold.failed(&error),
+        }
+    }
+
+    /// One publication, from its number to the note that it is done. `over`: a folded base to take
+    /// the old one's place.
+    async fn publish(
+        &mut self,
+        actor: Actor,
+        how: How,
+        over: Option<(PreparedBase, Base)>,
+    ) -> Result<Published, PublishError> {
         self.last_begun = Some(tokio::time::Instant::now());
         let tried = self.commits.borrow_and_update().generation;
         let ordered = !matches!(how, How::Follow);
-        let outcome = self.try_publish(actor, how).await;
+        let outcome = self.try_publish(actor, how, over).await;
         match &outcome {
             Ok(published) => {
                 tracing::info!(
@@ -303,73 +310,85 @@ impl Engine {
                 Err(error) => state.problem = Some(error.to_string()),
             }
         });
+        // Only now that it is announced.
+        if let (true, Some(files)) = (self.outgrown, &self.files) {
+            let writer = files.base_writer();
+            self.fold.start(&self.store, self.clock, writer).await;
+        }
         outcome
     }
 
-    async fn try_publish(&mut self, actor: Actor, how: How) -> Result<Published, PublishError> {
+    async fn try_publish(
+        &mut self,
+        actor: Actor,
+        how: How,
+        over: Option<(PreparedBase, Base)>,
+    ) -> Result<Published, PublishError> {
+        let (prepared, base) = match over {
+            Some((prepared, base)) => (Some(prepared), Some(base)),
+            None => (None, self.base),
+        };
+        let (begun, pinned) = self.begin(actor, how, base).await?;
         let mut files = match self.files.take() {
             Some(files) => files,
             None => open_files(self.directory.clone()).await?,
         };
-        let (served, base) = (self.served, self.base);
-        let to = if let How::Rollback(to) = how {
-            Some(to)
-        } else {
-            None
-        };
-        let begun = self
-            .store
-            .write_and_pin(Author::new(actor), move |tx| begin(tx, &how, served, base))
-            .await;
-        let (begun, pinned) = match begun {
-            Ok((Ok(begun), pinned)) => (begun, pinned),
-            refused => {
-                self.files = Some(files);
-                return Err(match refused {
-                    Ok((Err(reason), _)) => PublishError::Refused(reason),
-                    Err(StoreError::NotFound { .. }) if to.is_some() => {
-                        PublishError::GenerationUnknown(to.unwrap_or(0))
-                    }
-                    Err(error) => PublishError::Store(error),
-                    Ok((Ok(_), _)) => PublishError::Closed,
-                });
-            }
-        };
         let now = self.clock.wall();
         let written = tokio::task::spawn_blocking(move || {
-            let written = write(&mut files, &pinned, begun, now);
+            let written = step::write(&mut files, &pinned, begun, prepared, now);
             (files, written)
         });
         let (files, written) = written.await.map_err(|_| PublishError::Closed)?;
         self.files = Some(files);
         let written = written?;
-        let published = Published {
+        self.served = Served::Ours;
+        self.base = match begun.over {
+            Some(_) => base,
+            None => Some(Base {
+                generation: begun.generation,
+                keys: written.keys,
+            }),
+        };
+        let held = begun.held.then_some(begun.configuration);
+        self.state
+            .send_modify(|state| state.held_configuration = held);
+        self.note_done_later(begun.generation, written);
+        self.outgrown = begun.outgrown;
+        Ok(Published {
             generation: begun.generation,
             base: begun.over.unwrap_or(begun.generation),
             configuration: begun.configuration,
             keys: written.keys,
-        };
-        self.served = Served::Ours;
-        if begun.over.is_none() {
-            self.base = Some(Base {
-                generation: begun.generation,
-                keys: written.keys,
-            });
+        })
+    }
+
+    /// Takes a number for a publication, unless there is a reason not to publish.
+    async fn begin(
+        &self,
+        actor: Actor,
+        how: How,
+        base: Option<Base>,
+    ) -> Result<(Begun, Pinned), PublishError> {
+        let served = self.served;
+        let begin = move |tx: &mut Tx<'_>| step::begin(tx, how, served, base);
+        match (
+            self.store.write_and_pin(Author::new(actor), begin).await,
+            how,
+        ) {
+            (Ok((begun, pinned)), _) => Ok((begun?, pinned)),
+            (Err(StoreError::NotFound { .. }), How::Rollback(to)) => {
+                Err(PublishError::GenerationUnknown(to))
+            }
+            (Err(error), _) => Err(error.into()),
         }
-        let held = begun.held.then_some(begun.configuration);
-        self.state
-            .send_modify(|state| state.held_configuration = held);
-        self.note_done_later(published, written.bytes);
-        Ok(published)
     }
 
     /// Notes it in the store without holding up the receipt; a crash before is mended at start.
-    fn note_done_later(&self, published: Published, bytes: u64) {
+    fn note_done_later(&self, generation: u64, written: step::Written) {
         let store = self.store.clone();
         tokio::spawn(async move {
-            let done = move |tx: &mut Tx<'_>| {
-                tx.publication_done(published.generation, published.keys, bytes)
-            };
+            let done =
+                move |tx: &mut Tx<'_>| tx.publication_done(generation, written.keys, written.bytes);
             if let Err(error) = store.write(Author::system(), done).await {
                 tracing::warn!(%error, "a publication could not be noted as done");
             }
@@ -388,113 +407,6 @@ async fn pause(wait: Duration) {
         std::future::pending::<()>().await;
     }
     tokio::time::sleep(wait).await;
-}
-
-/// Inside the transaction: decides whether and what to publish, and takes the number.
-fn begin(
-    tx: &mut Tx<'_>,
-    how: &How,
-    served: Served,
-    base: Option<Base>,
-) -> Result<Result<Begun, Reason>, StoreError> {
-    let options = match how {
-        How::Ordered(options) => *options,
-        How::Follow | How::Rollback(_) => PublishOptions::default(),
-    };
-    if !options.allow_shrink
-        && let Err(reason) = check::reasons(served, &tx.totals()?)
-    {
-        return Ok(Err(reason));
-    }
-    if let Served::Strange { generation, .. } = served {
-        tx.outgrow(generation)?;
-    }
-    match how {
-        How::Follow => {}
-        How::Ordered(_) => tx.configuration_release()?,
-        How::Rollback(to) => drop(tx.configuration_hold(*to)?),
-    }
-    let over = match base {
-        Some(base) if !options.new_base && fits_overlay(tx, base)? => Some(base.generation),
-        _ => None,
-    };
-    let rollback = matches!(how, How::Rollback(_));
-    let generation = tx.publication_begin(NewPublication {
-        base: over,
-        rollback,
-    })?;
-    let (configuration, held) = tx.configuration_in_force()?;
-    let allow_shrink = options.allow_shrink;
-    Ok(Ok(Begun {
-        generation,
-        configuration,
-        held,
-        over,
-        allow_shrink,
-    }))
-}
-
-/// Whether what changed since the base is little enough for an overlay.
-fn fits_overlay(tx: &Tx<'_>, base: Base) -> Result<bool, StoreError> {
-    let bound = (base.keys / 10).clamp(OVERLAY_ENTRIES_MIN, OVERLAY_ENTRIES_MAX);
-    let keys = tx.keys_for_overlay_count(base.generation, bound + 1)?;
-    let apps = tx.apps_for_overlay_count(base.generation, bound + 1)?;
-    Ok(keys + apps <= bound)
-}
-
-/// What was written.
-struct Written {
-    keys: u64,
-    bytes: u64,
-}
-
-/// Writes the files and switches `CURRENT` to them. Blocks.
-fn write(
-    files: &mut Files,
-    pinned: &Pinned,
-    begun: Begun,
-    now: WallTime,
-) -> Result<Written, PublishError> {
-    let rows = pinned.rows();
-    // A node refuses to lose many keys at once. These were revoked one by one, on record.
-    let revoked = rows.keys_revoked_after(begun.over.unwrap_or(0))?;
-    let release = Release {
-        generation: begun.generation,
-        created_ms: now.0,
-        allow_shrink: begun.allow_shrink || revoked,
-    };
-    let extent = match begun.over {
-        Some(base) => Extent::Overlay { base },
-        None => Extent::Base {
-            now_s: now.seconds(),
-        },
-    };
-    let published = build::content(&rows, extent, |content| {
-        let manifest = match begun.over {
-            Some(_) => files.publish_overlay(release, content),
-            None => files.publish_base(release, content),
-        };
-        manifest.map(|it| it.overlay.as_ref().unwrap_or(&it.base).bytes)
-    });
-    let (published, keys) = published?;
-    match published {
-        Ok(bytes) => Ok(Written { keys, bytes }),
-        // It serves already: to try again would only add one more.
-        Err(FilesError::Undurable { generation, source }) => {
-            tracing::error!(generation, %source, "published, but a power cut may take it back");
-            Ok(Written { keys, bytes: 0 })
-        }
-        Err(FilesError::Source(source)) => Err(of_source(source)),
-        Err(error) => Err(PublishError::Files(error)),
-    }
-}
-
-/// An error of the store that went through the snapshot writer comes out as what it was.
-fn of_source(source: SourceError) -> PublishError {
-    match source.downcast::<StoreError>() {
-        Ok(error) => PublishError::Store(*error),
-        Err(source) => PublishError::Files(FilesError::Source(source)),
-    }
 }
 
 async fn open_files(directory: PathBuf) -> Result<Files, PublishError> {

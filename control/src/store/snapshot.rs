@@ -130,13 +130,6 @@ impl Rows<'_> {
         sql::number(self.connection(), select, params![base, enough])
     }
 
-    /// Whether a key that changed after `generation` is revoked now.
-    pub fn keys_revoked_after(&self, generation: u64) -> Result<bool, StoreError> {
-        let select = "SELECT count(*) FROM (SELECT 1 FROM keys
-            WHERE changed > ?1 AND state = 'revoked' LIMIT 1)";
-        Ok(sql::number(self.connection(), select, params![generation])? > 0)
-    }
-
     /// Keys that changed after the base `base`, by ascending digest, in whatever state.
     pub fn keys_for_overlay<R>(
         &self,
