@@ -159,7 +159,10 @@ mod tests {
 
     /// An output that takes nothing until its gate opens.
     #[derive(Clone, Default)]
-    struct Gated(Arc<(Mutex<(bool, Vec<u8>)>, Condvar)>);
+    struct Gated(Arc<(Mutex<Taken>, Condvar)>);
+
+    /// Whether the gate is open, and what went through it.
+    type Taken = (bool, Vec<u8>);
 
     impl Gated {
         fn open(&self) {

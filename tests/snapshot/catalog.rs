@@ -15,8 +15,11 @@ fn refused(change: impl FnOnce(&mut CatalogFile)) -> String {
     Catalog::check(catalog).expect_err("refused").to_string()
 }
 
+/// Makes one thing wrong.
+type Spoil = fn(&mut CatalogFile);
+
 /// Each change must be refused at that path.
-fn each_refused_at<const N: usize>(cases: [(&str, fn(&mut CatalogFile)); N]) {
+fn each_refused_at<const N: usize>(cases: [(&str, Spoil); N]) {
     for (path, change) in cases {
         let said = refused(change);
         assert!(

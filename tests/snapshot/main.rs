@@ -5,6 +5,11 @@
 //! [`files`] (the directory changes under its readers), [`crash`] (the publisher dies or fails at
 //! any system call), [`catalog`] (what a catalog must mean), [`commands`] (inspect and verify).
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test, what cannot be had is a failure, and the place says enough"
+)]
+
 mod catalog;
 mod commands;
 mod crash;
