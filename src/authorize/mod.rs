@@ -1,6 +1,6 @@
 //! Authorize: may this caller do this?
 //!
-//! In: a [`Caller`](crate::authenticate::Caller) and the matched API. Out: a [`Permit`], which is
+//! In: a [`Caller`] and the matched API. Out: a [`Permit`], which is
 //! made only here, so that whatever asks for one has been through this stage.
 
 use crate::authenticate::Caller;

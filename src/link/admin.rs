@@ -2,7 +2,7 @@
 //!
 //! Apart from traffic, on blocking threads of its own, at most [`CONNECTIONS_MAX`] at once;
 //! each connection has [`DEADLINE`] from its first byte to its last. What it serves stands in
-//! [`pages`](super::pages). Absent on purpose: keep-alive, bodies, TLS and passwords; it listens on
+//! [`pages`]. Absent on purpose: keep-alive, bodies, TLS and passwords; it listens on
 //! loopback unless its operator said otherwise.
 
 use super::pages::{self, Page};

@@ -2,8 +2,8 @@
 //!
 //! httparse splits the head and checks most of its octets; what it lets through and a gateway must
 //! not is refused here and in the modules below: bare line feeds ([`lines`](super::lines)), faults
-//! of the request line by name ([`request_line`](super::request_line)), targets and hosts
-//! ([`target`](super::target)), framing ([`framing`](super::framing)), unsafe paths
+//! of the request line by name ([`request_line`]), targets and hosts
+//! ([`target`]), framing ([`framing`](super::framing)), unsafe paths
 //! ([`path`](crate::route::path)). A [`RequestHead`] exists only if all of them agree.
 
 use std::fmt;

@@ -5,14 +5,14 @@
 //! upstreams), the apps with their grants, and the key [`table`]. An *overlay* holds the whole
 //! catalog again and only those apps and keys that changed since one base; it is cumulative, so a
 //! [`View`] is one base and at most one overlay, which is read first. Generations only grow, over
-//! bases and overlays together. [`format`] tells the bytes, [`record`] those of one key.
+//! bases and overlays together. [`mod@format`] tells the bytes, [`record`] those of one key.
 //!
 //! # How it gets from control to a request
-//! 1. [`write`] streams a file, in memory that does not grow with the keys, and refuses whatever a
+//! 1. [`mod@write`] streams a file, in memory that does not grow with the keys, and refuses whatever a
 //!    node would refuse.
 //! 2. [`publish`] gives it its name and switches the small [`manifest`] `CURRENT` to it, so that a
 //!    crash at any step leaves the old generation or the new one, whole.
-//! 3. [`load`] copies the file into sealed memory, [`verify`] checks every byte of it there, and
+//! 3. [`mod@load`] copies the file into sealed memory, [`verify`] checks every byte of it there, and
 //!    only then a [`View`] exists. A bad file is an error; the last good view stays.
 //! 4. A [`ViewSlot`] hands the view to each worker, which adopts it between two requests.
 //!
