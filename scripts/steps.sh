@@ -23,11 +23,13 @@ summary() {
     printf '%s\n' "${STEPS[@]}"
 }
 
-# The system packages that the tests use: strace injects faults, gcc links, the linker needs libc.
+# The system packages that the tests use: strace injects faults, compilers build SQLite and libFuzzer.
 packages() {
     local missing=()
     command -v strace >/dev/null || missing+=(strace)
     command -v cc >/dev/null || missing+=(gcc)
+    # libFuzzer is written in it.
+    command -v c++ >/dev/null || missing+=(g++)
     command -v setpriv >/dev/null || missing+=(util-linux)
     [[ -e /usr/include/stdlib.h ]] || missing+=(libc6-dev)
     if ! command -v cargo >/dev/null; then

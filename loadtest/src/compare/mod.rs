@@ -22,14 +22,17 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::progress::Progress;
-use crate::trouble::Outcome;
+use crate::trouble::{Outcome, Trouble};
 
 use report::Report;
 use stage::Stage;
 
-/// Requests a second that every key may make, and as many at once. More than one key ever gets
-/// to make during a run, so that limits are kept but not reached.
-pub const LIMIT_PER_S: u64 = 1_000;
+/// Requests a second that every key may make, and as many at once. Far more than one of
+/// [`KEYS_MIN`] keys gets to make during a run, so that limits are kept but not reached.
+pub const LIMIT_PER_S: u64 = 100;
+
+/// Fewest keys: with less, a fast proxy would bring single keys near their limit.
+const KEYS_MIN: usize = 5_000;
 
 /// One contestant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ValueEnum)]
@@ -77,7 +80,7 @@ impl Job {
 /// How big a comparison is.
 #[derive(Clone, Debug, Serialize, clap::Args)]
 pub struct Size {
-    /// Keys that every proxy knows.
+    /// Keys that every proxy knows, at least 5000.
     #[arg(long, default_value_t = 100_000)]
     pub keys: usize,
     /// Keep-alive connections of the load generator.
@@ -116,6 +119,10 @@ pub struct Options {
 /// # Errors
 /// When a program is missing, does not start, or answers wrongly.
 pub async fn run(options: &Options, progress: Progress) -> Outcome<Report> {
+    if options.size.keys < KEYS_MIN {
+        let what = format!("{} keys asked for, {KEYS_MIN} needed", options.size.keys);
+        return Err(Trouble::wrong("comparison", what));
+    }
     let mut stage = Stage::set(options, progress).await?;
     for contestant in &stage.contestants {
         progress.say(format!("{}: checking its answers", contestant.rival.name()));

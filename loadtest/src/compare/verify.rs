@@ -73,7 +73,7 @@ async fn limits(name: &'static str, address: SocketAddr, key: &str) -> Outcome<(
         let key = key.to_owned();
         asking.spawn(async move {
             let mut proxy = Connection::open(address).await?;
-            for _ in 0..LIMIT_PER_S {
+            for _ in 0..LIMIT_PER_S * 10 {
                 match proxy.get("/orders/1k", Some(&key)).await?.status {
                     200 => {}
                     429 => return Ok(true),
