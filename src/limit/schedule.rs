@@ -165,11 +165,15 @@ pub struct Share {
 }
 
 impl Share {
-    /// Units of the next lease when `available` are left: at least one, since the caller saw that
-    /// one fits.
-    fn units(&self, available: u64, interval_x16: u64) -> u64 {
-        (self.span_x16 / interval_x16)
-            .min(available / self.parts)
+    /// Units of the next lease when `free_x16` of the schedule is free: at least one, since the
+    /// caller saw that one fits.
+    fn units(&self, free_x16: u64, interval_x16: u64) -> u64 {
+        // Most limits are too slow for leases of two: they pay for no division.
+        if self.span_x16 / 2 < interval_x16 {
+            return 1;
+        }
+        let part = free_x16 / interval_x16 / self.parts;
+        part.min(self.span_x16 / interval_x16)
             .clamp(1, self.units_max)
     }
 }
@@ -202,8 +206,7 @@ pub fn debit(
             wait_x16: first_end.since(horizon),
         });
     }
-    let available = horizon.since(start) / terms.interval_x16;
-    let units = share.units(available, terms.interval_x16);
+    let units = share.units(horizon.since(start), terms.interval_x16);
     Ok(Slice {
         start,
         end: start.plus(units * terms.interval_x16),
