@@ -1,11 +1,11 @@
 # shellcheck shell=bash
 # Sourced by scripts/demo, loadtest/compare and loadtest/figures.
 
-# Builds the named programs of the repository at $1 in release, and sets RELEASE to the directory
-# that they are in.
+# Builds the named programs of the repository at $1 with profile $2 (`release`, or `dist` for what
+# is measured), and sets RELEASE to the directory that they are in.
 release() {
-    local root=$1 tool programs=()
-    shift
+    local root=$1 profile=$2 tool programs=()
+    shift 2
     for tool in cargo cc; do
         if ! command -v "$tool" >/dev/null; then
             echo "$0: $tool is missing; install Rust (https://rustup.rs) and a C compiler" \
@@ -16,11 +16,12 @@ release() {
     for tool in "$@"; do
         programs+=(--bin "$tool")
     done
-    echo "building $* in release (the first time takes some minutes)" >&2
+    echo "building $* with profile $profile (the first time takes some minutes)" >&2
     # The whole workspace is selected, so that features, and with them what is already built, stay
     # the same whichever programs are asked for.
-    cargo build --release --locked --workspace --manifest-path "$root/Cargo.toml" "${programs[@]}" >&2
+    cargo build --profile "$profile" --locked --workspace \
+        --manifest-path "$root/Cargo.toml" "${programs[@]}" >&2
     # Read by those who source this.
     # shellcheck disable=SC2034
-    RELEASE=${CARGO_TARGET_DIR:-$root/target}/release
+    RELEASE=${CARGO_TARGET_DIR:-$root/target}/$profile
 }
