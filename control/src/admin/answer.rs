@@ -41,6 +41,7 @@ pub(super) struct WaitQuery {
     wait: Option<Wait>,
     /// Longest wait in milliseconds, 1 to 60000; default 10000. A receipt that is not complete by
     /// then says who is late.
+    #[param(minimum = 1, maximum = 60000)]
     timeout_ms: Option<u32>,
 }
 

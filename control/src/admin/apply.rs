@@ -30,6 +30,7 @@ pub(super) struct ApplyQuery {
     #[param(inline)]
     wait: Option<Wait>,
     /// Longest wait in milliseconds, 1 to 60000; default 10000.
+    #[param(minimum = 1, maximum = 60000)]
     timeout_ms: Option<u32>,
 }
 

@@ -66,6 +66,7 @@ pub(super) struct AuditQuery {
     /// Of this one: its public id, name or number; goes with `subject`.
     subject_id: Option<String>,
     /// Rows of the page, 1 to 1000; default 100.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,

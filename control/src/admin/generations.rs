@@ -32,7 +32,7 @@ pub struct GenerationView {
     pub configuration: u64,
     /// When it was begun.
     pub begun_at: Moment,
-    /// When nodes could see it; null: they never could.
+    /// When that was noted down, right after nodes could see it; null: they never could.
     pub done_at: Option<Moment>,
     /// Key records in its file.
     pub keys: u64,
@@ -133,6 +133,7 @@ pub(super) struct RollbackBody {
 #[into_params(parameter_in = Query)]
 pub(super) struct ReceiptQuery {
     /// Longest wait in milliseconds, 1 to 60000; default 10000.
+    #[param(minimum = 1, maximum = 60000)]
     timeout_ms: Option<u32>,
 }
 

@@ -16,7 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 
 /// A key's public id, as text in the API's document.
 #[derive(ToSchema)]
-#[schema(value_type = String, pattern = "^key_[0-9a-hjkmnp-tv-z]{13}$",
+#[schema(as = KeyId, value_type = String, pattern = "^key_[0-9a-hjkmnp-tv-z]{13}$",
     examples("key_06t0q3zkd8v1w"))]
 #[expect(
     dead_code,
@@ -104,6 +104,7 @@ pub(super) struct KeyQuery {
     #[param(inline)]
     environment: Option<Environment>,
     /// Rows of the page, 1 to 1000; default 100.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,

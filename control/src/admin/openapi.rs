@@ -12,9 +12,9 @@ use super::{
 };
 use axum::response::{IntoResponse, Response};
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::{Object, SchemaType, Type};
+use utoipa::openapi::schema::{Object, Schema, SchemaType, Type};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{Content, Ref, Required, ResponseBuilder};
+use utoipa::openapi::{Content, Ref, RefOr, Required, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 const DESCRIPTION: &str = "The control process of Keyway: tenants, apps, keys, plans, APIs, \
@@ -75,6 +75,11 @@ impl Modify for InCommon {
             .build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(token));
+        for name in WRITTEN_AND_SHOWN {
+            if let Some(RefOr::T(schema)) = components.schemas.get_mut(name) {
+                open(schema);
+            }
+        }
         for item in document.paths.paths.values_mut() {
             let operations = [
                 &mut item.get,
@@ -83,12 +88,41 @@ impl Modify for InCommon {
                 &mut item.patch,
                 &mut item.delete,
             ];
-            operations.into_iter().flatten().for_each(refusal);
+            for operation in operations.into_iter().flatten() {
+                refusal(operation);
+                name(operation);
+            }
             if let Some(post) = &mut item.post {
                 idempotency(post);
             }
         }
     }
+}
+
+/// What is sent as it is, and shown with a number and a receipt beside it.
+const WRITTEN_AND_SHOWN: [&str; 3] = ["RawApi", "RawPlan", "RawUpstream"];
+
+/// A schema that allows nothing beside itself could not be part of a larger one. The server
+/// refuses unknown fields all the same.
+fn open(schema: &mut Schema) {
+    if let Schema::Object(object) = schema {
+        object.additional_properties = None;
+    }
+}
+
+/// `keys_list`: a name must be unique over all operations, and handlers are named per file.
+fn name(operation: &mut Operation) {
+    let tag = operation
+        .tags
+        .iter()
+        .flatten()
+        .next()
+        .cloned()
+        .unwrap_or_default();
+    operation.operation_id = match operation.operation_id.take() {
+        Some(handler) if handler != tag => Some(format!("{tag}_{handler}")),
+        other => other,
+    };
 }
 
 /// Every operation may be refused, and every refusal has the same form.

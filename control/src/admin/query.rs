@@ -130,6 +130,7 @@ impl<T> Listed<T> {
 #[into_params(parameter_in = Query)]
 pub(super) struct PageQuery {
     /// Rows of the page, 1 to 1000; default 100.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,

@@ -66,6 +66,7 @@ pub(super) struct SubscriptionQuery {
     #[param(inline)]
     state: Option<SubscriptionState>,
     /// Rows of the page, 1 to 1000; default 100.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,

@@ -54,6 +54,7 @@ pub(super) struct UsageQuery {
     /// Before this minute.
     until: Option<Moment>,
     /// Rows of the page, 1 to 1000; default 100.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
@@ -73,7 +74,13 @@ pub(super) async fn list(
         from_ms: query.from.map(Moment::ms),
         until_ms: query.until.map(Moment::ms),
     };
-    let read = move |rows: &Rows<'_>| Ok((rows.usage(&filter, page)?, api_names(rows)?));
+    let read = move |rows: &Rows<'_>| {
+        if let Some(api) = &filter.api {
+            // A misspelled name would otherwise look like an API that nobody calls.
+            rows.api(api)?;
+        }
+        Ok((rows.usage(&filter, page)?, api_names(rows)?))
+    };
     let (usage, names) = admin.control.store.read(read).await.map_err(|error| {
         Problem::of_body(error, |subject| (subject == Subject::Api).then_some("api"))
     })?;

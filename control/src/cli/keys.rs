@@ -85,21 +85,19 @@ const WITHHELD: &str = "the secret was in the first answer under this idempotenc
                         was lost, revoke this key and make another";
 
 fn told_made(made: &KeyMade) -> String {
-    let mut text = told(&made.key);
-    text += &match &made.secret {
+    let mut lines = lines_of(&made.key);
+    match &made.secret {
         Some(secret) => {
-            format!("\nsecret        {secret}\n              shown this once: keep it now")
+            lines.push(("secret", secret.clone()));
+            lines.push(("", "shown this once: keep it now".to_owned()));
         }
-        None => format!("\nsecret        not shown: {WITHHELD}"),
-    };
-    if let Some(old) = &made.replaces {
-        text += &format!(
-            "\nreplaces      {}, which ends {}",
-            old.id,
-            or_dash(old.not_after)
-        );
+        None => lines.push(("secret", format!("not shown: {WITHHELD}"))),
     }
-    text
+    if let Some(old) = &made.replaces {
+        let end = or_dash(old.not_after);
+        lines.push(("replaces", format!("{}, which ends {end}", old.id)));
+    }
+    fields(&lines)
 }
 
 fn list(session: &Session, arguments: &KeyListArguments) -> Result<(), CliError> {
@@ -225,6 +223,10 @@ fn one_line(key: &KeyView) -> String {
 }
 
 fn told(key: &KeyView) -> String {
+    fields(&lines_of(key))
+}
+
+fn lines_of(key: &KeyView) -> Vec<(&'static str, String)> {
     let mut lines = vec![
         ("key", key.id.to_string()),
         ("app", format!("{}/{}", key.tenant, key.app)),
@@ -250,7 +252,7 @@ fn told(key: &KeyView) -> String {
     if !attributes.is_empty() {
         lines.push(("attributes", attributes.join(" ")));
     }
-    fields(&lines)
+    lines
 }
 
 /// A key's state with its validity taken into account: what a node would say at `now_ms`.

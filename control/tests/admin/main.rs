@@ -1,0 +1,16 @@
+//! The admin API and its command line, with a real store, a real publisher and real sockets.
+
+mod access;
+mod apply;
+mod commands;
+mod document;
+mod generations;
+mod idempotency;
+mod imports;
+mod keys;
+mod pages;
+mod problems;
+mod program;
+mod things;
+mod walkthrough;
+mod world;
