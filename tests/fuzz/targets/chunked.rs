@@ -11,7 +11,9 @@ use libfuzzer_sys::fuzz_target;
 mod chunked;
 
 fuzz_target!(|input: &[u8]| {
-    let Some((count, rest)) = input.split_first() else { return };
+    let Some((count, rest)) = input.split_first() else {
+        return;
+    };
     let (cuts, stream) = rest.split_at(usize::from(count % 8).min(rest.len()));
     let cuts: Vec<usize> = cuts.iter().map(|cut| usize::from(*cut)).collect();
     chunked::check(&stream[..stream.len().min(2000)], &cuts);

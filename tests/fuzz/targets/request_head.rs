@@ -13,7 +13,9 @@ mod request;
 mod response;
 
 fuzz_target!(|input: &[u8]| {
-    let Some((count, rest)) = input.split_first() else { return };
+    let Some((count, rest)) = input.split_first() else {
+        return;
+    };
     let (cuts, stream) = rest.split_at(usize::from(count % 8).min(rest.len()));
     let cuts: Vec<usize> = cuts.iter().map(|cut| usize::from(*cut)).collect();
     // Longer streams only repeat the answer of the small limits' worth.

@@ -33,7 +33,9 @@ fn fixture() -> Fixture {
 }
 
 fuzz_target!(|input: &[u8]| {
-    let Some((mode, rest)) = input.split_first() else { return };
+    let Some((mode, rest)) = input.split_first() else {
+        return;
+    };
     let overlay = mode & 2 != 0;
     let mut bytes = if mode & 1 == 0 {
         rest.to_vec()
@@ -44,7 +46,11 @@ fuzz_target!(|input: &[u8]| {
         reseal(&mut bytes);
     }
     let verified = verify_bytes(&bytes);
-    let view = if overlay { load_bytes(&BASE, Some(&bytes)) } else { load_bytes(&bytes, None) };
+    let view = if overlay {
+        load_bytes(&BASE, Some(&bytes))
+    } else {
+        load_bytes(&bytes, None)
+    };
     let Ok(view) = view else {
         // A base that is whole by itself makes a view.
         assert!(overlay || verified.map_or(true, |summary| summary.base_generation.is_some()));
@@ -52,7 +58,9 @@ fuzz_target!(|input: &[u8]| {
     };
     let summary = verified.expect("what makes a view is whole");
     assert_eq!(view.generation(), summary.generation);
-    let found = (1..=KEYS).filter(|n| view.key(&digest(*n)).is_some()).count();
+    let found = (1..=KEYS)
+        .filter(|n| view.key(&digest(*n)).is_some())
+        .count();
     assert!(overlay || u64::try_from(found).is_ok_and(|found| found <= summary.keys));
     for number in (0..8).chain([u32::MAX]) {
         if let Some(app) = view.app(number) {
@@ -77,7 +85,9 @@ fn changed(honest: &[u8], mut changes: &[u8]) -> Vec<u8> {
             }
             // Copy one slot or row over another.
             2 => {
-                let from = value.iter().fold(0, |at, byte| at << 8 | usize::from(*byte));
+                let from = value
+                    .iter()
+                    .fold(0, |at, byte| at << 8 | usize::from(*byte));
                 let from = from % (bytes.len() + 1);
                 let room = 64.min(bytes.len() - from).min(bytes.len() - place);
                 bytes.copy_within(from..from + room, place);
