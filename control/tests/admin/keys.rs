@@ -27,7 +27,9 @@ async fn a_key_is_shown_once_and_never_again() {
         assert!(!answer.text.contains(random), "{path} shows the key");
         answer.expect(200);
     }
-    for file in files_below(world.directory.path()) {
+    let files = files_below(world.directory.path());
+    assert!(!files.is_empty());
+    for file in files {
         let bytes = std::fs::read(&file).unwrap_or_default();
         let found = bytes
             .windows(random.len())
@@ -46,7 +48,6 @@ fn files_below(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
             files.push(path);
         }
     }
-    assert!(!files.is_empty());
     files
 }
 

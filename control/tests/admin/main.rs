@@ -8,6 +8,7 @@ mod generations;
 mod idempotency;
 mod imports;
 mod keys;
+mod operating;
 mod pages;
 mod problems;
 mod program;

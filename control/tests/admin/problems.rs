@@ -109,10 +109,9 @@ async fn a_body_that_is_no_json_is_malformed() {
     }
 }
 
-#[tokio::test]
-async fn a_value_that_cannot_be_is_named_by_its_path() {
-    let world = World::laid_out().await;
-    let cases = [
+/// Bodies that cannot be, and the path of the first fault in each.
+fn impossible_values() -> Vec<(&'static str, Value, &'static str)> {
+    vec![
         ("/v1/tenants", json!({ "name": "Acme" }), "name"),
         (
             "/v1/tenants",
@@ -177,8 +176,13 @@ async fn a_value_that_cannot_be_is_named_by_its_path() {
             "plan",
         ),
         ("/v1/rollback", json!({}), ""),
-    ];
-    for (path, body, fault) in cases {
+    ]
+}
+
+#[tokio::test]
+async fn a_value_that_cannot_be_is_named_by_its_path() {
+    let world = World::laid_out().await;
+    for (path, body, fault) in impossible_values() {
         let problem = world
             .post(path, body.clone())
             .await
