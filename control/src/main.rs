@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 use keyway_control::cli::{self, ClientCommand, ClientOptions};
 use keyway_control::domain::Secret;
 use keyway_control::serve::{self, ServeOptions};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -61,6 +61,8 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Colors are for a terminal; in a file or a journal they are noise.
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     match run(arguments.data, command) {
         Ok(()) => ExitCode::SUCCESS,

@@ -38,8 +38,8 @@ pub struct Moved {
     pub beyond: Vec<u8>,
 }
 
-/// Writes `pending`, a pooled buffer, then reads and writes until the body is whole. `bytes` grows by what moved on
-/// the client's side, so that a caller that gives up knows how much did.
+/// Writes `pending`, a pooled buffer, then reads and writes until the body is whole. `bytes` grows
+/// by what moved on the client's side, so that a caller that gives up knows how much did.
 pub async fn pass(
     worker: &Worker,
     watch: &Watch,
