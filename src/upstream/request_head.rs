@@ -68,13 +68,17 @@ pub fn write(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, added: &Added<'_>) {
 }
 
 /// Fields the client may not set, or that are written anew.
+///
+/// `_` counts as `-`: a target that keeps fields in CGI variables takes `Keyway_Tenant` for
+/// `Keyway-Tenant`, and a client that sends it would be believed.
 fn is_withheld(name: &str, credential: Option<Place<'_>>) -> bool {
     let own = match name.len() {
-        4 => name.eq_ignore_ascii_case("host"),
-        6 => name.eq_ignore_ascii_case("expect"),
-        9 => name.eq_ignore_ascii_case("forwarded") || name.eq_ignore_ascii_case("x-real-ip"),
-        12 => name.eq_ignore_ascii_case("x-request-id"),
-        14 => name.eq_ignore_ascii_case("content-length"),
+        4 => is(name, "host"),
+        6 => is(name, "expect"),
+        9 => is(name, "forwarded") || is(name, "x-real-ip"),
+        12 => is(name, "x-request-id"),
+        14 => is(name, "content-length"),
+        17 => is(name, "transfer-encoding"),
         _ => false,
     };
     own || starts_with(name, "x-forwarded-")
@@ -82,9 +86,24 @@ fn is_withheld(name: &str, credential: Option<Place<'_>>) -> bool {
         || credential.is_some_and(|place| place.is_header(name))
 }
 
+fn is(name: &str, own: &str) -> bool {
+    name.len() == own.len() && starts_with(name, own)
+}
+
+/// Whether `name` begins with `prefix`, which is in lower case, in any case and with any dashes.
 fn starts_with(name: &str, prefix: &str) -> bool {
+    let folded = |byte: u8| {
+        if byte == b'_' {
+            b'-'
+        } else {
+            byte.to_ascii_lowercase()
+        }
+    };
     name.len() >= prefix.len()
-        && name.as_bytes()[..prefix.len()].eq_ignore_ascii_case(prefix.as_bytes())
+        && name
+            .bytes()
+            .zip(prefix.bytes())
+            .all(|(byte, own)| folded(byte) == own)
 }
 
 fn write_target(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, credential: Option<Place<'_>>) {
@@ -162,4 +181,50 @@ pub(crate) fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_spelling_of_the_gateways_own_fields_passes() {
+        for name in [
+            "Keyway-Tenant",
+            "keyway_tenant",
+            "KEYWAY_Plan",
+            "X_Forwarded_For",
+            "x-forwarded-anything",
+            "X_Real_IP",
+            "X_Request_Id",
+            "Content_Length",
+            "Transfer_Encoding",
+            "Forwarded",
+        ] {
+            assert!(is_withheld(name, None), "{name}");
+        }
+        for name in [
+            "Keyway",
+            "X-Forward",
+            "Accept",
+            "X-Request-Ids",
+            "Content-Lengths",
+        ] {
+            assert!(!is_withheld(name, None), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_field_that_carries_the_key_does_not_pass_and_others_do() {
+        let places = [
+            (Place::Bearer, "authorization"),
+            (Place::ApiKeyHeader, "X-Api-Key"),
+            (Place::Header("x-own"), "X-Own"),
+        ];
+        for (place, name) in places {
+            assert!(is_withheld(name, Some(place)), "{name}");
+            assert!(!is_withheld("Accept", Some(place)));
+        }
+        assert!(!is_withheld("Authorization", Some(Place::ApiKeyHeader)));
+    }
 }
