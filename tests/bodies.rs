@@ -68,6 +68,32 @@ fn an_upload_in_chunks_arrives_byte_for_byte_whatever_the_size_of_its_chunks() {
 }
 
 #[test]
+fn requests_behind_a_long_upload_in_the_same_breath_are_answered_in_order() {
+    let origin = Origin::echo();
+    let gateway = Gateway::before(&origin);
+    let key = gateway.world.key.as_str();
+    let body = noise(200_000);
+    let chunks: Vec<&[u8]> = body.chunks(9_000).collect();
+    let breath = [
+        request("POST", "/orders/1")
+            .key(key)
+            .chunks(&chunks)
+            .bytes(),
+        post("/orders/2", &body).key(key).bytes(),
+        get("/orders/3").key(key).bytes(),
+        request("PUT", "/orders/4").key(key).chunks(&chunks).bytes(),
+        get("/orders/5").key(key).bytes(),
+    ];
+    let mut client = gateway.client();
+    client.send(breath.concat());
+    for (n, bytes) in [(1, 200_000), (2, 200_000), (3, 0), (4, 200_000), (5, 0)] {
+        let echo = client.read().json();
+        assert_eq!(echo["target"], format!("/orders/{n}"));
+        assert_eq!(echo["body_crc32"], crc32(&body[..bytes]), "/orders/{n}");
+    }
+}
+
+#[test]
 fn a_download_arrives_byte_for_byte_however_its_end_is_told() {
     // The target says how many bytes, and how their end is told.
     let origin = Origin::scripted(|turn| {

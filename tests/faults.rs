@@ -11,6 +11,24 @@ use support::turn::head;
 use support::wait::{self, Gate};
 use support::{Broken, Client, Flow, Gateway, Origin, Traffic, World, get, post, request};
 
+/// A command that makes one system call of a program fail and leaves all others alone.
+fn failing(inject: &str) -> [&str; 10] {
+    let quick = ["--seccomp-bpf", "-e", "trace=io_uring_setup"];
+    let [seccomp, e, trace] = quick;
+    [
+        "strace",
+        "-D",
+        "-f",
+        "-qq",
+        "-o/dev/null",
+        seccomp,
+        e,
+        trace,
+        e,
+        inject,
+    ]
+}
+
 /// A gateway, traffic through it, and the driver that all its workers run on, where calls of
 /// `io_uring_setup` fail as told; each thread counts its own calls.
 fn driver_where(fault: Option<&str>) -> String {
@@ -18,16 +36,7 @@ fn driver_where(fault: Option<&str>) -> String {
     let mut setup = Gateway::over(World::before(&[origin.address])).driver("auto");
     let inject = format!("inject=io_uring_setup:{}", fault.unwrap_or_default());
     if fault.is_some() {
-        setup = setup.under(&[
-            "strace",
-            "-D",
-            "-f",
-            "-qq",
-            "-o",
-            "/dev/null",
-            "-e",
-            &inject,
-        ]);
+        setup = setup.under(&failing(&inject));
     }
     let gateway = setup.start();
     let sent = post("/orders/1", vec![b'x'; 300_000]).key(&gateway.world.key);
@@ -76,16 +85,7 @@ fn a_kernel_that_refuses_the_best_flags_still_gives_a_plain_ring() {
 #[test]
 fn a_node_that_insists_on_io_uring_does_not_start_without_it() {
     let world = World::before(&[([127, 0, 0, 1], 9).into()]);
-    let under = [
-        "strace",
-        "-D",
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        "inject=io_uring_setup:error=EPERM",
-    ];
+    let under = failing("inject=io_uring_setup:error=EPERM");
     let (status, said) = Gateway::over(world).driver("uring").under(&under).fail();
     assert!(!status.success());
     assert!(said.contains("driver"), "{said}");

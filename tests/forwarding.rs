@@ -4,7 +4,7 @@ mod support;
 
 use support::origin::Received;
 use support::turn::answer;
-use support::{Gateway, Origin};
+use support::{Flow, Gateway, Origin};
 
 /// The one request that `origin` got, after the gateway sent it one like this.
 fn forwarded(fields: &[(&str, &str)]) -> Received {
@@ -145,4 +145,60 @@ fn fields_of_the_origins_hop_do_not_reach_the_client() {
     assert_eq!(answer.header("X-End-To-End"), Some("1"));
     // The origin's connection ended, the client's goes on.
     client.exchange(&gateway.good()).assert_status(200);
+}
+
+#[test]
+fn a_large_head_goes_through_whole() {
+    let large = "v".repeat(3_000);
+    let origin = Origin::scripted(move |turn| {
+        turn.body()?;
+        let cookies: Vec<(String, String)> = (0..10)
+            .map(|n| ("Set-Cookie".into(), format!("{n}={}", "w".repeat(3_000))))
+            .collect();
+        let fields: Vec<(&str, &str)> = cookies
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        turn.send(answer(200, &fields, "ok"))?;
+        Ok(Flow::Keep)
+    });
+    let gateway = Gateway::before(&origin);
+    let mut client = gateway.client();
+    for _ in 0..2 {
+        let sent = (0..4).fold(gateway.good(), |sent, n| {
+            sent.header(&format!("X-{n}"), &large)
+        });
+        let answer = client.exchange(&sent);
+        assert_eq!(answer.fields.all("Set-Cookie").len(), 10);
+    }
+    for got in origin.received() {
+        for n in 0..4 {
+            assert_eq!(got.head.fields.get(&format!("X-{n}")), Some(large.as_str()));
+        }
+    }
+}
+
+#[test]
+fn the_order_of_fields_and_bytes_beyond_ascii_are_kept() {
+    let origin = Origin::scripted(|turn| turn.answer("ok"));
+    let gateway = Gateway::before(&origin);
+    let sent = gateway
+        .good()
+        .header("X-A", "1")
+        .header("X-B", "Grüße")
+        .header("X-A", "2");
+    gateway.exchange(&sent).assert_status(200);
+    let got = origin.only();
+    let fields: Vec<_> = got
+        .head
+        .fields
+        .0
+        .iter()
+        .filter(|(name, _)| name.starts_with("X-"))
+        .collect();
+    let named: Vec<_> = fields
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    assert_eq!(&named[..3], [("X-A", "1"), ("X-B", "Grüße"), ("X-A", "2")]);
 }

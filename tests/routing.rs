@@ -3,7 +3,7 @@
 mod support;
 
 use keyway::snapshot::catalog::RouteEntry;
-use support::{Gateway, Origin, World, get, request};
+use support::{Client, Gateway, Origin, Turn, World, get, request};
 
 #[test]
 fn a_host_of_its_own_wins_and_is_not_served_under_another_name() {
@@ -124,4 +124,19 @@ fn an_api_that_asks_for_no_key_serves_anyone_and_names_nobody() {
     let answer = gateway.exchange(&get("/open/door").header("Keyway-Tenant", "acme"));
     assert_eq!(answer.echoed("Keyway-Tenant"), [""; 0]);
     assert_eq!(answer.echoed("Keyway-Key-Id"), [""; 0]);
+}
+
+#[test]
+fn a_node_listens_on_every_address_it_is_given_and_reaches_targets_on_ipv6() {
+    let listener = std::net::TcpListener::bind("[::1]:0").expect("IPv6 on loopback");
+    let origin = Origin::on(listener, Turn::echo);
+    let setup = Gateway::over(World::before(&[origin.address]));
+    let gateway = setup.listen(&["127.0.0.1:0", "[::1]:0"]).start();
+    assert_eq!(gateway.listeners.len(), 2);
+    for (address, seen) in [(0, "127.0.0.1"), (1, "[::1]")] {
+        let mut client = Client::connect(gateway.listeners[address]);
+        let answer = client.exchange(&gateway.good());
+        let forwarded = answer.echoed("Forwarded").join(", ");
+        assert!(forwarded.contains(seen), "{forwarded}");
+    }
 }

@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -28,6 +29,7 @@ pub struct Setup {
     world: World,
     published: bool,
     workers: usize,
+    listen: Vec<String>,
     driver: Option<String>,
     top: Vec<String>,
     http: Vec<String>,
@@ -38,8 +40,10 @@ pub struct Setup {
 /// A running gateway.
 #[derive(Debug)]
 pub struct Gateway {
-    /// Where it takes traffic.
+    /// Where it takes traffic; the first of its listeners.
     pub listen: SocketAddr,
+    /// All its listeners.
+    pub listeners: Vec<SocketAddr>,
     /// Its admin listener.
     pub admin: SocketAddr,
     /// What is published.
@@ -59,6 +63,7 @@ impl Gateway {
             world,
             published: true,
             workers: 2,
+            listen: vec!["127.0.0.1:0".into()],
             driver: None,
             top: Vec::new(),
             http: Vec::new(),
@@ -83,6 +88,12 @@ impl Setup {
     /// How many workers; 2 if this is not said.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
+        self
+    }
+
+    /// Where it listens; `127.0.0.1` alone if this is not said.
+    pub fn listen(mut self, addresses: &[&str]) -> Self {
+        self.listen = addresses.iter().map(|address| (*address).into()).collect();
         self
     }
 
@@ -125,11 +136,12 @@ impl Setup {
             publish(&self.world, directory.path(), generation);
         }
         let mut process = self.spawn(directory.path());
-        let (listen, admin) = process.wait_for_ports();
+        let ports = process.wait_for_ports();
         let world = self.world.clone();
         let gateway = Gateway {
-            listen,
-            admin,
+            listen: ports.listen[0],
+            listeners: ports.listen,
+            admin: ports.admin,
             world,
             generation,
             process,
@@ -175,8 +187,8 @@ impl Setup {
             .unwrap_or_else(|| "auto".into());
         let mut settings = format!(
             "node = \"edge-test\"\nworkers = {}\ndriver = \"{driver}\"\n\
-             listen = [\"127.0.0.1:0\"]\npepper = [{{ id = 1, file = \"pepper.hex\" }}]\n",
-            self.workers
+             listen = {:?}\npepper = [{{ id = 1, file = \"pepper.hex\" }}]\n",
+            self.workers, self.listen,
         );
         for line in &self.top {
             writeln!(settings, "{line}").expect("a String takes all");
@@ -222,21 +234,24 @@ struct Process {
     directory: PathBuf,
 }
 
+/// The port file.
+#[derive(Debug, Deserialize)]
+struct Ports {
+    listen: Vec<SocketAddr>,
+    admin: SocketAddr,
+}
+
 impl Process {
-    /// Where it listens, from its port file: traffic, then admin.
-    fn wait_for_ports(&mut self) -> (SocketAddr, SocketAddr) {
-        let ports: Value = wait::value("the port file", || {
+    /// Where it listens, once it does.
+    fn wait_for_ports(&mut self) -> Ports {
+        wait::value("the port file", || {
             if let Some(status) = self.exit_status() {
                 panic!("the gateway ended with {status}");
             }
             let text = fs::read_to_string(self.directory.join("ports.json")).ok()?;
             // A file that is still being written is no JSON yet.
             serde_json::from_str(&text).ok()
-        });
-        let address = |value: &Value| value.as_str().and_then(|text| text.parse().ok());
-        let listen = address(&ports["listen"][0]).expect("the port file names a listener");
-        let admin = address(&ports["admin"]).expect("the port file names the admin listener");
-        (listen, admin)
+        })
     }
 
     fn exit_status(&mut self) -> Option<ExitStatus> {
@@ -332,7 +347,9 @@ impl Gateway {
         self.process.end();
         fs::remove_file(self.path("ports.json")).expect("it was written");
         self.process = self.setup.spawn(self.directory.path());
-        (self.listen, self.admin) = self.process.wait_for_ports();
+        let ports = self.process.wait_for_ports();
+        (self.listen, self.admin) = (ports.listen[0], ports.admin);
+        self.listeners = ports.listen;
         self
     }
 

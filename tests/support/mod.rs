@@ -13,6 +13,7 @@
 
 pub mod admin;
 pub mod client;
+pub mod control;
 pub mod gateway;
 pub mod origin;
 pub mod request;
