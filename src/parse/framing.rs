@@ -51,6 +51,8 @@ impl<'b> Once<'b> {
 pub(super) struct FramingHeaders<'b> {
     pub content_length: Once<'b>,
     pub transfer_encoding: Once<'b>,
+    /// One of them came in a spelling that only some servers take for it.
+    pub disguised: bool,
 }
 
 /// Why the framing headers say nothing that can be trusted.
@@ -112,6 +114,7 @@ impl FramingHeaders<'_> {
     /// What the headers declare, by the rules that requests and responses share.
     fn declared(&self, version: Version) -> Result<Option<BodyFraming>, Faulty> {
         match (self.transfer_encoding, self.content_length) {
+            _ if self.disguised => Err(Faulty::Ambiguous),
             (Once::Never, Once::Never) => Ok(None),
             // "If a valid Content-Length header field is present without Transfer-Encoding, its
             // decimal value defines the expected message body length in octets."

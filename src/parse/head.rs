@@ -18,7 +18,6 @@ use crate::parse::survey::Survey;
 use crate::parse::target::{self, Authority, Target};
 use crate::parse::{BodyFraming, headers};
 use crate::refusal::Refusal;
-use crate::route::path::check_path;
 
 /// The HTTP versions that are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +48,8 @@ pub struct RequestHead<'h, 'b> {
     pub method: &'b str,
     /// The request target as it came.
     pub target: &'b str,
-    /// The path: starts with `/` and passed [`check_path`], or is `*` for a server-wide `OPTIONS`.
+    /// The path: starts with `/` and passed
+    /// [`check_path`](crate::route::path::check_path), or is `*` for a server-wide `OPTIONS`.
     /// Still percent-encoded: it is forwarded as it is.
     pub path: &'b str,
     /// The query without its `?`.
@@ -215,13 +215,10 @@ fn judge<'h, 'b>(
         return Err(Refusal::MethodUnsupported);
     }
     let survey = Survey::of(headers).ok_or(Refusal::HeadMalformed)?;
-    let parts = target::split(method, target).ok_or(Refusal::HeadMalformed)?;
+    let parts = target::split(method, target)?;
     let authority = authority(survey.host, version, &parts)?;
     let framing = survey.framing.of_request(version)?;
     let expect_continue = expect_continue(survey.expect, version, framing)?;
-    if parts.path != "*" {
-        check_path(parts.path).map_err(|_| Refusal::PathUnsafe)?;
-    }
     Ok(RequestHead {
         method,
         target,

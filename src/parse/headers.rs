@@ -28,6 +28,9 @@ pub enum Kind {
     TransferEncoding,
     /// `Upgrade`.
     Upgrade,
+    /// `Content_Length` or `Transfer_Encoding`: another header to us, the same one to a server that
+    /// keeps headers in CGI variables.
+    DisguisedFraming,
     /// Any other header that belongs to one connection only.
     OtherHopByHop,
 }
@@ -44,9 +47,11 @@ pub fn kind(name: &str) -> Kind {
         10 if is(name, b"connection") => Kind::Connection,
         10 if is(name, b"keep-alive") => Kind::OtherHopByHop,
         14 if is(name, b"content-length") => Kind::ContentLength,
+        14 if name.eq_ignore_ascii_case(b"content_length") => Kind::DisguisedFraming,
         14 if is(name, b"http2-settings") => Kind::OtherHopByHop,
         16 if is(name, b"proxy-connection") => Kind::OtherHopByHop,
         17 if is(name, b"transfer-encoding") => Kind::TransferEncoding,
+        17 if name.eq_ignore_ascii_case(b"transfer_encoding") => Kind::DisguisedFraming,
         18 if is(name, b"proxy-authenticate") => Kind::OtherHopByHop,
         19 if is(name, b"proxy-authorization") => Kind::OtherHopByHop,
         _ => Kind::Other,
@@ -54,7 +59,7 @@ pub fn kind(name: &str) -> Kind {
 }
 
 /// True if `name` is `lower` in any case. Setting bit 5 folds letters, and moves nothing else that
-/// a token can hold onto a letter or `-`; a digit keeps its value.
+/// a name or a value can hold onto a letter, a digit or `-`: only control octets would be.
 #[inline]
 fn is<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
     let Ok(name) = <&[u8; N]>::try_from(name) else {
@@ -78,7 +83,9 @@ pub fn is_hop_by_hop(name: &str) -> bool {
         | Kind::TransferEncoding
         | Kind::Upgrade
         | Kind::OtherHopByHop => true,
-        Kind::Other | Kind::ContentLength | Kind::Expect | Kind::Host => false,
+        Kind::Other | Kind::ContentLength | Kind::Expect | Kind::Host | Kind::DisguisedFraming => {
+            false
+        }
     }
 }
 
@@ -176,6 +183,11 @@ impl ConnectionOptions {
     /// of them, or if it would have a header removed that the message cannot do without.
     #[must_use]
     pub fn add(&mut self, value: &[u8]) -> bool {
+        // What nearly all of them say.
+        if is(value, b"keep-alive") {
+            self.keep_alive = true;
+            return true;
+        }
         split_list(value).all(|token| self.add_token(token))
     }
 
@@ -231,7 +243,8 @@ mod tests {
             ("Trailer", Kind::OtherHopByHop),
             ("HTTP2-Settings", Kind::OtherHopByHop),
             ("Content-Lengt", Kind::Other),
-            ("Content_Length", Kind::Other),
+            ("Content_Length", Kind::DisguisedFraming),
+            ("TRANSFER_encoding", Kind::DisguisedFraming),
             ("Content-Length0", Kind::Other),
             ("Hos", Kind::Other),
             ("Authorization", Kind::Other),

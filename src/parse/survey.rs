@@ -27,6 +27,7 @@ impl<'b> Survey<'b> {
                 Kind::Host => survey.host.add(header.value),
                 Kind::ContentLength => survey.framing.content_length.add(header.value),
                 Kind::TransferEncoding => survey.framing.transfer_encoding.add(header.value),
+                Kind::DisguisedFraming => survey.framing.disguised = true,
                 Kind::Expect => survey.expect.add(header.value),
                 Kind::Upgrade => survey.upgrade.add(header.value),
                 Kind::Connection => {

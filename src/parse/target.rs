@@ -1,13 +1,16 @@
 //! The four forms of a request target (RFC 9112, section 3.2) and the authority they name.
 
 use std::net::Ipv6Addr;
+use std::str;
 
 use crate::parse::octets;
+use crate::refusal::Refusal;
+use crate::route::path::Scanned;
 
 /// A request target, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Target<'b> {
-    /// Starts with `/`, or is `*`. Not yet checked.
+    /// Passed [`check_path`](crate::route::path::check_path), or is `*`.
     pub path: &'b str,
     /// Without its `?`.
     pub query: Option<&'b str>,
@@ -32,67 +35,75 @@ impl Authority<'_> {
     };
 }
 
-/// Takes `target` apart; `None` if it has none of the forms that `method` may have.
+/// Takes `target` apart and checks it for the forms that `method` may have.
 ///
 /// The authority-form belongs to `CONNECT`, which is not served, and so has no place here.
-pub(super) fn split<'b>(method: &str, target: &'b str) -> Option<Target<'b>> {
-    // RFC 3986, section 2: a URI is made of ASCII, and RFC 9110, section 7.1: "the target URI
-    // excludes the reference's fragment component".
-    if !target.is_ascii() || target.contains('#') {
-        return None;
-    }
+pub(super) fn split<'b>(method: &str, target: &'b str) -> Result<Target<'b>, Refusal> {
     if target.starts_with('/') {
-        let (path, query) = split_query(target);
-        return Some(Target {
+        let (path, query) = split_path(target, target)?;
+        return Ok(Target {
             path,
             query,
             authority: None,
         });
     }
     // "The asterisk-form of request-target is only used for a server-wide OPTIONS request".
-    if target == "*" {
-        let asterisk = Target {
+    if target == "*" && method == "OPTIONS" {
+        return Ok(Target {
             path: "*",
             query: None,
             authority: None,
-        };
-        return (method == "OPTIONS").then_some(asterisk);
+        });
     }
     split_absolute(method, target)
 }
 
 /// "A server MUST accept the absolute-form in requests even though most HTTP/1.1 clients will only
 /// send the absolute-form to a proxy."
-fn split_absolute<'b>(method: &str, target: &'b str) -> Option<Target<'b>> {
-    let (scheme, rest) = target.split_once("://")?;
+fn split_absolute<'b>(method: &str, target: &'b str) -> Result<Target<'b>, Refusal> {
+    let (scheme, rest) = target.split_once("://").ok_or(Refusal::HeadMalformed)?;
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return None;
+        return Err(Refusal::HeadMalformed);
     }
     let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(authority_end);
-    let authority = Some(parse_authority(authority.as_bytes())?);
-    let (path, query) = split_query(rest);
-    let path = match path {
+    let authority = parse_authority(authority.as_bytes()).ok_or(Refusal::HeadMalformed)?;
+    let (path, query) = match rest.as_bytes().first() {
+        Some(b'/') => split_path(target, rest)?,
         // RFC 9112, section 3.2.4: "If a proxy receives an OPTIONS request with an absolute-form
         // of request-target in which the URI has an empty path and no query component, then the
         // last proxy on the request chain MUST send a request-target of "*"".
-        "" if method == "OPTIONS" && query.is_none() => "*",
+        None if method == "OPTIONS" => ("*", None),
+        None => ("/", None),
         // Section 3.2.1: "If the target URI's path component is empty, the client MUST send "/"
         // as the path within the origin-form of request-target."
-        "" => "/",
-        path => path,
+        Some(_) => ("/", split_path(target, rest)?.1),
     };
-    Some(Target {
+    Ok(Target {
         path,
         query,
-        authority,
+        authority: Some(authority),
     })
 }
 
-fn split_query(target: &str) -> (&str, Option<&str>) {
-    match target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (target, None),
+/// Splits `rest`, the end of `target`, at its query. The path is checked unless it is empty.
+fn split_path<'b>(target: &str, rest: &'b str) -> Result<(&'b str, Option<&'b str>), Refusal> {
+    let scanned = Scanned::of(rest.as_bytes());
+    let (path, query) = rest.split_at(scanned.path_bytes);
+    let path_safe = path.is_empty() || scanned.check(path.as_bytes()).is_ok();
+    if path_safe && octets::all(query.as_bytes(), octets::TARGET) {
+        return Ok((path, query.strip_prefix('?')));
+    }
+    Err(name_fault(target))
+}
+
+/// RFC 3986, section 2: a URI is made of ASCII; and RFC 9110, section 7.1: "the target URI
+/// excludes the reference's fragment component". Without either, the path is at fault.
+#[cold]
+fn name_fault(target: &str) -> Refusal {
+    match octets::all(target.as_bytes(), octets::TARGET) {
+        true => Refusal::PathUnsafe,
+        false => Refusal::HeadMalformed,
     }
 }
 
@@ -106,30 +117,28 @@ const HOST_BYTES_MAX: usize = 255;
 /// 4.2.4: "a recipient SHOULD parse for userinfo and treat its presence as an error; it is likely
 /// being used to obscure the authority for the sake of phishing attacks."
 pub(super) fn parse_authority(authority: &[u8]) -> Option<Authority<'_>> {
-    let host_len = match authority.first()? {
-        b'[' => ipv6_len(authority)?,
+    let host_bytes = match authority.first()? {
+        b'[' => ipv6_bytes(authority)?,
         _ => authority
             .iter()
-            .position(|octet| *octet == b':')
+            .position(|octet| !octets::is(*octet, octets::HOST))
             .unwrap_or(authority.len()),
     };
-    let (host, port) = authority.split_at(host_len);
-    let bracketed = host.starts_with(b"[");
-    let valid = bracketed || (!host.is_empty() && octets::all(host, octets::HOST));
-    if !valid || host_len > HOST_BYTES_MAX || !is_port(port) {
+    let port = &authority[host_bytes..];
+    if host_bytes == 0 || host_bytes > HOST_BYTES_MAX || !is_port(port) {
         return None;
     }
-    let whole = std::str::from_utf8(authority).ok()?;
+    let whole = str::from_utf8(authority).ok()?;
     Some(Authority {
-        host: &whole[..host_len],
+        host: &whole[..host_bytes],
         whole,
     })
 }
 
 /// The length of a bracketed IPv6 address at the start of `authority`.
-fn ipv6_len(authority: &[u8]) -> Option<usize> {
+fn ipv6_bytes(authority: &[u8]) -> Option<usize> {
     let end = authority.iter().position(|octet| *octet == b']')?;
-    let address = std::str::from_utf8(&authority[1..end]).ok()?;
+    let address = str::from_utf8(&authority[1..end]).ok()?;
     // Zones belong to one host only, and future forms do not exist.
     address.parse::<Ipv6Addr>().ok()?;
     Some(end + 1)
@@ -151,7 +160,9 @@ fn is_port(text: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn parts(method: &str, target: &str) -> Option<(String, Option<String>, Option<String>)> {
+    type Parts = (String, Option<String>, Option<String>);
+
+    fn parts(method: &str, target: &str) -> Result<Parts, Refusal> {
         split(method, target).map(|target| {
             let authority = target.authority.map(|authority| authority.whole.to_owned());
             (
@@ -170,7 +181,6 @@ mod tests {
             ("GET", "/a?", "/a", Some(""), None),
             ("GET", "/a?b=c?d", "/a", Some("b=c?d"), None),
             ("GET", "/a?{\"b\":[1]}", "/a", Some("{\"b\":[1]}"), None),
-            ("GET", "//a", "//a", None, None),
             ("OPTIONS", "*", "*", None, None),
             ("GET", "http://h/a?b", "/a", Some("b"), Some("h")),
             ("GET", "HTTPS://h:8443/a", "/a", None, Some("h:8443")),
@@ -185,7 +195,7 @@ mod tests {
                 query.map(str::to_owned),
                 authority.map(str::to_owned),
             );
-            assert_eq!(parts(method, target), Some(expected), "{method} {target}");
+            assert_eq!(parts(method, target), Ok(expected), "{method} {target}");
         }
     }
 
@@ -207,7 +217,28 @@ mod tests {
             ("GET", "http://h#b"),
             ("GET", "/\u{e9}"),
         ] {
-            assert_eq!(parts(method, target), None, "{method} {target}");
+            assert_eq!(
+                parts(method, target),
+                Err(Refusal::HeadMalformed),
+                "{method} {target}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unsafe_path_is_told_from_a_malformed_target() {
+        for (target, expected) in [
+            ("//a", Refusal::PathUnsafe),
+            ("/a/..", Refusal::PathUnsafe),
+            ("/a|b", Refusal::PathUnsafe),
+            ("http://h//a", Refusal::PathUnsafe),
+            ("http://h/a/../b?c", Refusal::PathUnsafe),
+            ("//a#b", Refusal::HeadMalformed),
+            ("/a/..?\u{e9}", Refusal::HeadMalformed),
+            ("/a?#", Refusal::HeadMalformed),
+            ("http://h?#", Refusal::HeadMalformed),
+        ] {
+            assert_eq!(parts("GET", target), Err(expected), "{target}");
         }
     }
 

@@ -22,6 +22,7 @@ const DOUBLE_SLASH: u8 = SLASH << 1;
 const DOT: u8 = 1 << 2;
 const ESCAPE: u8 = 1 << 3;
 const FOREIGN: u8 = 1 << 4;
+const QUERY: u8 = 1 << 5;
 
 /// What needs a closer look, by octet.
 const MARKS: [u8; 256] = {
@@ -32,6 +33,7 @@ const MARKS: [u8; 256] = {
             b'/' => SLASH,
             b'.' => DOT,
             b'%' => ESCAPE,
+            b'?' => QUERY,
             _ if is(octet, octets::PATH) => 0,
             _ => FOREIGN,
         };
@@ -46,23 +48,62 @@ const MARKS: [u8; 256] = {
 /// segment but the last one, no dot segment in any spelling, no escaped separator, control
 /// character or incomplete escape, and its escapes are UTF-8.
 pub fn check_path(path: &str) -> Result<(), PathUnsafe> {
-    if !path.starts_with('/') {
+    let scanned = Scanned::of(path.as_bytes());
+    if scanned.path_bytes != path.len() {
         return Err(PathUnsafe);
     }
-    let mut seen = 0;
-    let mut previous = 0;
-    for octet in path.bytes() {
-        let mark = MARKS[usize::from(octet)];
-        seen |= mark | (mark & previous & SLASH) << 1;
-        previous = mark;
+    scanned.check(path.as_bytes())
+}
+
+/// One pass over a path, which may have a query behind it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scanned {
+    /// Bytes before the query, or all.
+    pub path_bytes: usize,
+    seen: u8,
+}
+
+impl Scanned {
+    /// Scans up to the first `?`.
+    pub fn of(target: &[u8]) -> Self {
+        let mut seen = 0;
+        let mut previous = 0;
+        for (place, octet) in target.iter().enumerate() {
+            let mark = MARKS[usize::from(*octet)];
+            if mark == QUERY {
+                return Self {
+                    path_bytes: place,
+                    seen,
+                };
+            }
+            seen |= mark | (mark & previous & SLASH) << 1;
+            previous = mark;
+        }
+        Self {
+            path_bytes: target.len(),
+            seen,
+        }
     }
-    if seen & (FOREIGN | DOUBLE_SLASH) != 0 {
-        return Err(PathUnsafe);
+
+    /// What [`check_path`] checks, given the path that was scanned.
+    #[inline]
+    pub fn check(self, path: &[u8]) -> Result<(), PathUnsafe> {
+        if self.seen & (FOREIGN | DOUBLE_SLASH) != 0 || path.first() != Some(&b'/') {
+            return Err(PathUnsafe);
+        }
+        if self.seen & (ESCAPE | DOT) != 0 {
+            return check_closer(path, self.seen);
+        }
+        Ok(())
     }
+}
+
+/// Checks a path that has escapes or dots.
+fn check_closer(path: &[u8], seen: u8) -> Result<(), PathUnsafe> {
     if seen & ESCAPE != 0 {
-        check_escapes(path.as_bytes())?;
+        check_escapes(path)?;
     }
-    if seen & (ESCAPE | DOT) != 0 && path.as_bytes().split(|octet| *octet == b'/').any(is_dots) {
+    if path.split(|octet| *octet == b'/').any(is_dots) {
         return Err(PathUnsafe);
     }
     Ok(())

@@ -82,6 +82,8 @@ fn a_disguised_coding_is_refused() {
             "Transfer-Encoding: chunk\u{ad}ed",
             "Transfer-Encoding: \u{a0}chunked",
             "Transfer-Encoding:",
+            "Transfer_Encoding: chunked",
+            "Content-Length: 5\r\ntransfer_encoding: chunked",
         ],
     );
     check(
@@ -142,6 +144,8 @@ fn a_disguised_length_is_refused() {
             "Content-Length: 18446744073709551616",
             "Content-Length: 184467440737095516150",
             "Content-Length: 99999999999999999999999999999999",
+            "Content_Length: 5",
+            "Transfer-Encoding: chunked\r\nCONTENT_LENGTH: 5",
         ],
     );
     check(
