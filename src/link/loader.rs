@@ -178,3 +178,133 @@ impl Loader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::fixture::Fixture;
+    use crate::snapshot::publish::Publisher;
+    use std::path::Path;
+
+    fn loader(directory: &Path, rollback_secret: Option<[u8; 32]>) -> Loader {
+        let policy = LoadPolicy {
+            rollback_secret,
+            ..LoadPolicy::default()
+        };
+        Loader::new(directory.to_owned(), policy, vec![1], Clock::start())
+    }
+
+    fn publish(directory: &Path, generation: u64) {
+        Fixture::small()
+            .publish(directory, generation)
+            .expect("publishes");
+    }
+
+    #[test]
+    fn a_directory_without_a_publication_is_told_from_one_that_is_not_there() {
+        let directory = tempfile::tempdir().expect("makes a directory");
+        for (path, expected) in [
+            (directory.path().to_owned(), "nothing was published to "),
+            (
+                directory.path().join("misspelled"),
+                "there is no directory ",
+            ),
+        ] {
+            let Outcome::Absent { reason } = loader(&path, None).look(false) else {
+                panic!("nothing can be there");
+            };
+            assert!(reason.starts_with(expected), "{reason}");
+        }
+    }
+
+    #[test]
+    fn what_is_served_already_is_not_loaded_again() {
+        let directory = tempfile::tempdir().expect("makes a directory");
+        publish(directory.path(), 1);
+        let mut loader = loader(directory.path(), None);
+        assert!(matches!(loader.look(false), Outcome::Loaded { .. }));
+        assert!(matches!(loader.look(false), Outcome::Unchanged));
+        assert!(matches!(loader.look(true), Outcome::Unchanged));
+        assert_eq!(loader.generation(), 1);
+    }
+
+    #[test]
+    fn a_publication_that_failed_is_tried_again_when_control_asks_and_not_at_every_look() {
+        let directory = tempfile::tempdir().expect("makes a directory");
+        publish(directory.path(), 1);
+        let mut fixture = Fixture::small();
+        fixture.keys.iter_mut().for_each(|key| key.pepper = 9);
+        let mut loader = loader(directory.path(), None);
+        loader.look(false);
+        fixture.publish(directory.path(), 2).expect("publishes");
+        assert!(matches!(
+            loader.look(false),
+            Outcome::Failed {
+                generation: 2,
+                news: true,
+                ..
+            }
+        ));
+        assert!(matches!(loader.look(false), Outcome::Unchanged));
+        assert_eq!(loader.failure().map(|(generation, _)| generation), Some(2));
+        assert!(matches!(
+            loader.look(true),
+            Outcome::Failed { news: false, .. }
+        ));
+        publish(directory.path(), 3);
+        assert!(matches!(loader.look(false), Outcome::Loaded { .. }));
+        assert_eq!(loader.failure(), None);
+    }
+
+    #[test]
+    fn a_manifest_that_vanished_or_is_garbage_leaves_the_last_good_view() {
+        let directory = tempfile::tempdir().expect("makes a directory");
+        publish(directory.path(), 1);
+        let mut loader = loader(directory.path(), None);
+        loader.look(false);
+        let current = directory.path().join("CURRENT");
+        let good = std::fs::read(&current).expect("reads");
+        std::fs::write(&current, "garbage").expect("writes");
+        assert!(matches!(
+            loader.look(false),
+            Outcome::Failed {
+                generation: 0,
+                news: true,
+                ..
+            }
+        ));
+        assert!(matches!(
+            loader.look(false),
+            Outcome::Failed { news: false, .. }
+        ));
+        std::fs::remove_file(&current).expect("removes");
+        assert!(matches!(
+            loader.look(false),
+            Outcome::Failed { news: true, .. }
+        ));
+        assert_eq!(loader.generation(), 1);
+        std::fs::write(&current, good).expect("writes");
+        assert!(matches!(loader.look(false), Outcome::Unchanged));
+        assert_eq!(loader.failure(), None);
+    }
+
+    #[test]
+    fn a_step_back_is_taken_only_when_it_is_signed_with_the_secret() {
+        let directory = tempfile::tempdir().expect("makes a directory");
+        publish(directory.path(), 1);
+        publish(directory.path(), 2);
+        let mut of_this_node = loader(directory.path(), Some([7; 32]));
+        let mut of_another = loader(directory.path(), Some([8; 32]));
+        of_this_node.look(false);
+        of_another.look(false);
+        let mut publisher = Publisher::open(directory.path()).expect("opens");
+        publisher.rollback(1, &[7; 32], false).expect("goes back");
+        assert!(matches!(of_this_node.look(false), Outcome::Loaded { .. }));
+        assert_eq!(of_this_node.generation(), 1);
+        assert!(matches!(
+            of_another.look(false),
+            Outcome::Failed { generation: 1, .. }
+        ));
+        assert_eq!(of_another.generation(), 2);
+    }
+}
