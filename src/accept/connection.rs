@@ -161,10 +161,9 @@ impl Connection {
         let request_head = std::mem::take(&mut job.request_head);
         self.worker.buffers.give(request_head);
         self.settle(&mut job, &outcome);
-        let target = job.target_address();
         match outcome {
             Outcome::Answered(beyond) => {
-                self.record(&job.call, None, &progress, target);
+                self.record(&job.call, None, &progress);
                 let beyond = beyond.ok_or(CloseCause::Requested);
                 if beyond.is_err() {
                     self.linger(&progress).await;
@@ -174,7 +173,7 @@ impl Connection {
             }
             Outcome::Refused(refusal) => self.refuse(job.call, refusal, &progress).await,
             Outcome::Broken(cause) => {
-                self.record(&job.call, None, &progress, target);
+                self.record(&job.call, None, &progress);
                 Err(cause)
             }
         }
@@ -215,7 +214,7 @@ impl Connection {
             .bytes_out
             .set(progress.bytes_out.get() + output.len() as u64);
         self.worker.buffers.give(output);
-        self.record(&call, Some(refusal), progress, None);
+        self.record(&call, Some(refusal), progress);
         if outcome.is_err() {
             return Err(CloseCause::ClientAborted);
         }
@@ -349,20 +348,13 @@ impl Connection {
         }
     }
 
-    fn record(
-        &self,
-        call: &Call,
-        refusal: Option<Refusal>,
-        progress: &Progress,
-        target: Option<SocketAddr>,
-    ) {
+    fn record(&self, call: &Call, refusal: Option<Refusal>, progress: &Progress) {
         let finished = Finished {
             call,
             head: &self.buffer[..call.head_bytes.min(self.buffer.len())],
             refusal,
             progress,
             peer: self.peer,
-            target,
         };
         self.worker.record(&finished);
     }

@@ -5,6 +5,7 @@
 //! [`Refusal`]; after it, a failure can only be shown by breaking the connection.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::pin::pin;
 
 use super::answer::{Answer, AnswerError};
@@ -45,6 +46,8 @@ pub struct Progress {
     pub upstream_ns: Cell<u64>,
     /// The head that the client got leaves its connection open.
     pub keep_alive: Cell<bool>,
+    /// The server that was asked last; none if no connection was had.
+    pub target: Cell<Option<SocketAddr>>,
     /// The request's body went through whole.
     pub uploaded: Cell<bool>,
     /// A byte of an answer came: the target has seen the request.
@@ -88,6 +91,7 @@ pub async fn run(worker: &Worker, ends: Ends<'_>, job: &mut Job, progress: &Prog
         let Some(target) = job.target_address() else {
             return Outcome::Refused(Refusal::NoTarget);
         };
+        progress.target.set(Some(target));
         let mut engaged = Engaged::new(worker, ends.watch, target, stream);
         let outcome = attempt(
             worker,

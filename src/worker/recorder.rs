@@ -24,8 +24,6 @@ pub struct Finished<'a> {
     pub progress: &'a Progress,
     /// The client.
     pub peer: SocketAddr,
-    /// The server that got it, if one did.
-    pub target: Option<SocketAddr>,
 }
 
 /// Counters, usage and log of one worker.
@@ -109,7 +107,7 @@ impl Recorder {
             key: call.seen.key.map(|key| key.id),
             plan: plan.map(|plan| plan.name.as_str()),
             api: api.map(|api| api.name.as_str()),
-            upstream: finished.target,
+            upstream: progress.target.get(),
             bytes_in: bytes.0,
             bytes_out: bytes.1,
             duration_us: duration_ns / 1_000,
