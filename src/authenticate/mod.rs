@@ -119,9 +119,10 @@ fn key_in<'a>(place: Place<'_>, value: &'a [u8]) -> Option<&'a [u8]> {
     if !matches!(place, Place::Bearer) {
         return Some(value);
     }
-    let (scheme, token) = value.split_at_checked(7)?;
+    let end = value.iter().position(|byte| matches!(byte, b' ' | b'\t'))?;
+    let (scheme, token) = value.split_at(end);
     scheme
-        .eq_ignore_ascii_case(b"bearer ")
+        .eq_ignore_ascii_case(b"bearer")
         .then(|| token.trim_ascii())
 }
 

@@ -185,8 +185,8 @@ impl Tx<'_> {
         self.key_change("set_attributes", before, |key| key.attributes = attributes)
     }
 
-    /// Makes a key that takes the place of `id`: same app, environment and attributes, no end of
-    /// its own. The old one ends `grace_s` seconds from now, or earlier by itself; the node
+    /// Makes a key that takes the place of `id`: same app, environment, attributes and validity, so
+    /// that a rotation never makes a key outlive what it was made for. The old one ends `grace_s` seconds from now, or earlier by itself; the node
     /// ends it, also with control down. Answers the new key.
     pub fn key_rotate(
         &mut self,
@@ -208,7 +208,7 @@ impl Tx<'_> {
             app: old.app,
             credential,
             environment: old.environment,
-            validity: Validity::ALWAYS,
+            validity: old.validity,
             attributes: old.attributes.clone(),
         };
         let created = self.key_insert(&new, Some(id))?;
