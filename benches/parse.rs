@@ -78,6 +78,7 @@ fn router(routes: u32) -> Router {
     let entry = |path: String, methods: &[&str]| RouteEntry {
         path,
         methods: methods.iter().map(|method| (*method).to_owned()).collect(),
+        ..RouteEntry::default()
     };
     let apis: Vec<[RouteEntry; 2]> = (0..routes / 2)
         .map(|api| {

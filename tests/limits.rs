@@ -170,7 +170,7 @@ fn a_request_that_reached_nobody_gets_its_allowance_back() {
         gateway.get().assert_refusal(502, "upstream-unreachable");
     }
     let origin = Origin::echo();
-    gateway.publish(|world| world.upstream().targets = vec![origin.address.to_string()]);
+    gateway.publish(|world| world.upstream().targets = vec![origin.address.to_string().into()]);
     let statuses = [0; 3].map(|_| gateway.get().status);
     assert_eq!(statuses, [200, 200, 429]);
 }

@@ -76,6 +76,7 @@ fn routes_of_one_api_may_serve_different_methods() {
         let route = RouteEntry {
             path: "/orders/new".into(),
             methods: vec!["PUT".into()],
+            ..RouteEntry::default()
         };
         world.api("orders").routes.push(route);
     });

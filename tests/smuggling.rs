@@ -188,7 +188,7 @@ fn a_body_for_an_origin_that_cannot_be_reached_is_never_a_request() {
             .upstream("nobody", &[&nobody.to_string()])
             .api("dead", "nobody", &["/dead/*"])
             .app("both", &[("orders", "free"), ("dead", "free")]);
-        world.upstream().targets = vec![origin];
+        world.upstream().targets = vec![origin.into()];
         world.key = world.mint();
     });
     let key = trap.gateway.world.key.clone();

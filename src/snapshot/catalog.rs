@@ -12,9 +12,16 @@ use serde::{Deserialize, Serialize};
 
 mod check;
 mod checked;
+mod servers;
+mod traffic;
 
 pub use check::{CatalogError, CatalogProblem, name_is_well_formed};
 pub use checked::{Api, Catalog, Credential, Plan, Tenant, Upstream};
+pub use servers::{BalanceEntry, Breaker, HealthCheck, Outlier, Retry, TargetEntry, UpstreamTls};
+pub use traffic::{
+    Affinity, Answer, Condition, Cors, Field, HeaderEdits, Redirect, Respond, Rewrite, SplitEntry,
+    VersionHeader, VersionPlace,
+};
 
 /// The longest catalog section: beyond it a node refuses the file rather than decode it.
 pub const CATALOG_BYTES_MAX: u64 = 64 << 20;
@@ -101,22 +108,79 @@ pub struct ApiEntry {
     pub number: u32,
     /// Unique name, `[a-z0-9][a-z0-9._-]{0,62}`.
     pub name: String,
-    /// Version as its owner writes it; shown, not matched.
+    /// Version as its owner writes it; matched only where `version_in` says so.
     pub version: String,
-    /// Hosts it answers on, lower case, without port; empty means every host.
+    /// Where requests tell the version; absent: the version is only shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_in: Option<VersionPlace>,
+    /// Hosts it answers on, lower case, without port: `api.example.com`, or `*.example.com` for
+    /// every name below. Empty means every host.
     pub hosts: Vec<String>,
     /// At least one.
     pub routes: Vec<RouteEntry>,
     /// Number of the upstream that serves it.
     pub upstream: u32,
+    /// Upstreams that requests are split between, by weight; `upstream` is one of them. Empty:
+    /// `upstream` gets all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub split: Vec<SplitEntry>,
+    /// Requests that agree in this take the same way of the split; absent: chance decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split_by: Option<Affinity>,
     /// Where its key travels.
     pub credential: CredentialEntry,
     /// False: served to anyone, no key asked.
     pub key_required: bool,
+    /// Largest request body, if smaller than the node's; absent: the node's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_bytes_max: Option<u64>,
+    /// Protocols that a client may switch to (RFC 9110, section 7.8), in lower case. `websocket`
+    /// where nothing is said.
+    #[serde(default = "usual_upgrades")]
+    pub upgrades: Vec<String>,
+    /// Changes to what the target reads.
+    #[serde(default, skip_serializing_if = "HeaderEdits::is_empty")]
+    pub request_headers: HeaderEdits,
+    /// Changes to what the client reads.
+    #[serde(default, skip_serializing_if = "HeaderEdits::is_empty")]
+    pub response_headers: HeaderEdits,
+    /// Calls from pages of other origins; absent: the gateway says nothing of them, and a
+    /// preflight is a request like any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
 }
 
-/// One route: a path pattern and its methods.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What [`ApiEntry::upgrades`] is where nothing is said.
+pub fn usual_upgrades() -> Vec<String> {
+    vec!["websocket".to_owned()]
+}
+
+impl Default for ApiEntry {
+    /// An API without a name or a route: a start for one, not yet one.
+    fn default() -> Self {
+        Self {
+            number: 0,
+            name: String::new(),
+            version: "v1".to_owned(),
+            version_in: None,
+            hosts: Vec::new(),
+            routes: Vec::new(),
+            upstream: 0,
+            split: Vec::new(),
+            split_by: None,
+            credential: CredentialEntry::default(),
+            key_required: true,
+            body_bytes_max: None,
+            upgrades: usual_upgrades(),
+            request_headers: HeaderEdits::default(),
+            response_headers: HeaderEdits::default(),
+            cors: None,
+        }
+    }
+}
+
+/// One route: what it matches, and what becomes of what matched.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouteEntry {
     /// `/orders` matches itself, `/orders/{id}` one whole segment, `/orders/*` the prefix at a
@@ -124,6 +188,27 @@ pub struct RouteEntry {
     pub path: String,
     /// Upper-case methods; empty means every method. `GET` includes `HEAD`.
     pub methods: Vec<String>,
+    /// Headers that must be as said; all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<Condition>,
+    /// Query parameters that must be as said; all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub query: Vec<Condition>,
+    /// Number of the upstream that serves this route instead of the API's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<u32>,
+    /// What the target is asked instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewrite: Option<Rewrite>,
+    /// The gateway's own answer; no target is asked then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Answer>,
+    /// Changes to what the target reads, after the API's.
+    #[serde(default, skip_serializing_if = "HeaderEdits::is_empty")]
+    pub request_headers: HeaderEdits,
+    /// Changes to what the client reads, after the API's.
+    #[serde(default, skip_serializing_if = "HeaderEdits::is_empty")]
+    pub response_headers: HeaderEdits,
 }
 
 /// Where an API takes its key from, beside nothing else.
@@ -144,11 +229,64 @@ pub struct UpstreamEntry {
     pub number: u32,
     /// Unique name, `[a-z0-9][a-z0-9._-]{0,62}`.
     pub name: String,
-    /// Servers as `ip:port` (`[ip]:port` for IPv6).
-    pub targets: Vec<String>,
+    /// Its servers.
+    pub targets: Vec<TargetEntry>,
     /// Longest time to a connection.
     pub connect_timeout_ms: u32,
     /// Longest time from the request's last byte to the answer's head, and between two reads of
     /// its body.
     pub response_timeout_ms: u32,
+    /// Longest time of a whole exchange, retries included; absent: as long as it moves on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_timeout_ms: Option<u32>,
+    /// Host that its targets are asked for; absent: the client's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// How a target is chosen.
+    #[serde(default)]
+    pub balance: BalanceEntry,
+    /// Most connections to one target, idle ones included, per worker; absent: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections_max: Option<u32>,
+    /// TLS to the targets; absent: plain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<UpstreamTls>,
+    /// Active checks; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthCheck>,
+    /// Ejection by failure rate; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outlier: Option<Outlier>,
+    /// Stop after failures in a row; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<Breaker>,
+    /// Time over which a target that became fit gets its full share; 0: at once.
+    #[serde(default)]
+    pub slow_start_ms: u32,
+    /// Repetitions; absent: only what no target has seen is sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+}
+
+impl Default for UpstreamEntry {
+    /// An upstream without a name or a target, with the usual deadlines.
+    fn default() -> Self {
+        Self {
+            number: 0,
+            name: String::new(),
+            targets: Vec::new(),
+            connect_timeout_ms: 1_000,
+            response_timeout_ms: 30_000,
+            total_timeout_ms: None,
+            host: None,
+            balance: BalanceEntry::default(),
+            connections_max: None,
+            tls: None,
+            health: None,
+            outlier: None,
+            breaker: None,
+            slow_start_ms: 0,
+            retry: None,
+        }
+    }
 }

@@ -29,8 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::catalog::{
-    ApiEntry, CatalogFile, CredentialEntry, LimitEntry, PlanEntry, RouteEntry, TenantEntry,
-    UpstreamEntry,
+    ApiEntry, CatalogFile, LimitEntry, PlanEntry, RouteEntry, TenantEntry, UpstreamEntry,
 };
 use super::format::{
     BaseRef, CHECKSUM_AT, HEADER_BYTES, Header, SECTION_BYTES, SECTIONS_AT, SectionId,
@@ -108,8 +107,7 @@ impl Fixture {
             number: next(self.catalog.upstreams.len()),
             name: name.into(),
             targets: targets.iter().map(|target| (*target).into()).collect(),
-            connect_timeout_ms: 1_000,
-            response_timeout_ms: 30_000,
+            ..UpstreamEntry::default()
         });
         self
     }
@@ -119,7 +117,7 @@ impl Fixture {
     pub fn api(mut self, name: &str, upstream: &str, paths: &[&str]) -> Self {
         let route = |path: &&str| RouteEntry {
             path: (*path).into(),
-            methods: Vec::new(),
+            ..RouteEntry::default()
         };
         let upstream = self
             .catalog
@@ -129,12 +127,9 @@ impl Fixture {
         self.catalog.apis.push(ApiEntry {
             number: next(self.catalog.apis.len()),
             name: name.into(),
-            version: "v1".into(),
-            hosts: Vec::new(),
             routes: paths.iter().map(route).collect(),
             upstream: upstream.expect("the upstream comes before its APIs").number,
-            credential: CredentialEntry::default(),
-            key_required: true,
+            ..ApiEntry::default()
         });
         self
     }

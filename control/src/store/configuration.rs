@@ -252,6 +252,7 @@ fn api_entry(api: &Api, upstream: u32) -> ApiEntry {
     let route = |route: &crate::domain::Route| RouteEntry {
         path: route.path.clone(),
         methods: route.methods.clone(),
+        ..RouteEntry::default()
     };
     ApiEntry {
         number: api.number.0,
@@ -265,6 +266,7 @@ fn api_entry(api: &Api, upstream: u32) -> ApiEntry {
             query: api.spec.credential.query.clone(),
         },
         key_required: api.spec.key_required,
+        ..ApiEntry::default()
     }
 }
 
@@ -276,9 +278,10 @@ fn upstream_entry(upstream: &Upstream) -> UpstreamEntry {
             .spec
             .targets
             .iter()
-            .map(ToString::to_string)
+            .map(|target| target.to_string().into())
             .collect(),
         connect_timeout_ms: upstream.spec.connect_timeout_ms,
         response_timeout_ms: upstream.spec.response_timeout_ms,
+        ..UpstreamEntry::default()
     }
 }

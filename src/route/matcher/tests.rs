@@ -16,6 +16,7 @@ fn entry(route: &str) -> RouteEntry {
     RouteEntry {
         path: path.to_owned(),
         methods: methods.collect(),
+        ..RouteEntry::default()
     }
 }
 

@@ -15,7 +15,7 @@ use crate::limit::LimitError;
 
 use super::{
     ApiEntry, CatalogFile, CredentialEntry, LIMITS_MAX, LimitEntry, PERIOD_MS_MAX, REQUESTS_MAX,
-    TIMEOUT_MS_MAX, UpstreamEntry,
+    TIMEOUT_MS_MAX, TargetEntry, UpstreamEntry,
 };
 
 /// A catalog that may not be served, and the place in it that is wrong.
@@ -381,7 +381,10 @@ fn upstream(entry: &UpstreamEntry, at: &At<'_>) -> Result<(), CatalogError> {
 }
 
 /// Parses the servers of one upstream.
-pub(super) fn targets(targets: &[String], at: &At<'_>) -> Result<Vec<SocketAddr>, CatalogError> {
+pub(super) fn targets(
+    targets: &[TargetEntry],
+    at: &At<'_>,
+) -> Result<Vec<SocketAddr>, CatalogError> {
     let list = at.field("targets");
     if targets.is_empty() {
         return Err(list.fail(CatalogProblem::NoTargets));
@@ -389,6 +392,7 @@ pub(super) fn targets(targets: &[String], at: &At<'_>) -> Result<Vec<SocketAddr>
     let mut seen: HashSet<SocketAddr, RandomState> = HashSet::default();
     let mut parsed = Vec::with_capacity(targets.len());
     for (at, target) in targets.iter().enumerate() {
+        let target = &target.address;
         let address: SocketAddr = target
             .parse()
             .map_err(|_| list.item(at).fail(CatalogProblem::Target))?;
