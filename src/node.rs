@@ -9,6 +9,7 @@
 mod listen;
 mod signals;
 
+use crate::accept::admission::Admission;
 use crate::authenticate::digest::{Pepper, PepperError};
 use crate::clock::{Clock, Tick};
 use crate::limit::Bank;
@@ -188,6 +189,7 @@ impl Node {
             peppers,
             bank: Arc::new(Bank::new(LIMIT_WORDS_MAX)),
             clock,
+            admission: Arc::new(Admission::new(&settings.http)),
         };
         let threads = start_workers(&config, seats, sockets)?;
         let link = feed.start(rung).map_err(NodeError::System)?;

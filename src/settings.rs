@@ -7,6 +7,7 @@
 //! keeps the settings it started with.
 
 mod check;
+mod check_abuse;
 mod raw;
 #[cfg(test)]
 mod tests;
@@ -122,8 +123,17 @@ pub struct HttpLimits {
     pub drain_bytes_max: u64,
     /// Longest time between SIGTERM and the end of the process.
     pub drain_timeout_ms: u64,
+    /// Slowest pace at which a client may send a body, measured while it is waited for; 0 for any.
+    pub body_rate_min_bytes_per_s: u64,
+    /// Slowest pace at which a client may take an answer, measured while it is waited for; 0 for
+    /// any.
+    pub answer_rate_min_bytes_per_s: u64,
+    /// How far a client may fall behind these paces before it is cut off.
+    pub rate_window_ms: u64,
     /// Most client connections of the node, at least one a worker.
     pub connections_max: usize,
+    /// Most of them from one client address (IPv6: one /64); 0 for any number.
+    pub connections_per_address_max: u32,
     /// Most idle connections kept per worker and target; 0 keeps none.
     pub upstream_idle_max: usize,
     /// Longest time an idle connection to a target is kept.
@@ -143,7 +153,11 @@ impl Default for HttpLimits {
             body_bytes_max: None,
             drain_bytes_max: 65_536,
             drain_timeout_ms: 30_000,
+            body_rate_min_bytes_per_s: 100,
+            answer_rate_min_bytes_per_s: 1_000,
+            rate_window_ms: 30_000,
             connections_max: 100_000,
+            connections_per_address_max: 0,
             upstream_idle_max: 256,
             upstream_idle_timeout_ms: 30_000,
         }

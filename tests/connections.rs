@@ -299,8 +299,7 @@ fn connections_beyond_the_cap_are_turned_away_and_there_is_room_again_later() {
     for client in &mut clients {
         client.exchange(&gateway.good()).assert_status(200);
     }
-    let mut turned_away = gateway.client();
-    turned_away.assert_closed();
+    gateway.client().assert_turned_away();
     for client in &mut clients {
         client.exchange(&gateway.good()).assert_status(200);
     }

@@ -100,9 +100,11 @@ fn out_of_descriptors_it_neither_spins_nor_goes_deaf_and_recovers() {
     let mut first = gateway.client();
     first.exchange(&gateway.good()).assert_status(200);
     limit_descriptors(&gateway, descriptors(&gateway) + 8);
-    let clients: Vec<Client> = (0..40).map(|_| gateway.client()).collect();
+    let mut clients: Vec<Client> = (0..40).map(|_| gateway.client()).collect();
     let errors = || gateway.metrics().sum("keyway_accept_errors_total", &[]);
     wait::until("an accept to fail", || errors() > 0.0);
+    // Nobody is left waiting in the kernel's queue.
+    clients.pop().expect("there are many").assert_turned_away();
     // A second without descriptors: little work, and the operator is answered all the time.
     let (before, cpu_before, began) = (errors(), cpu_ms(&gateway), wait::now());
     wait::until("a second to pass", || {

@@ -1,10 +1,16 @@
 //! Accept: takes connections and runs their requests one after another.
 //!
 //! [`listen`] is a worker's accept loop, [`connection`] one connection from its first byte to its
-//! end, [`judge`] the synchronous step between: bytes in, a verdict out.
+//! end, [`judge`] the synchronous step between: bytes in, a verdict out. [`admission`] says
+//! whether a connection may exist at all, with the counts by address in [`per_address`], and
+//! [`turn_away`] tells those that may not.
 
+pub mod admission;
 pub mod connection;
 #[cfg(debug_assertions)]
 mod fault_hook;
 pub mod judge;
 pub mod listen;
+pub mod per_address;
+mod reserve;
+pub mod turn_away;

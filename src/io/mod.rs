@@ -18,7 +18,7 @@ pub use driver::{Driver, Runtime};
 pub use listener::Listener;
 pub use nix::sys::socket::Shutdown;
 pub use race::{Either, race};
-pub use stream::{Peek, ReadHalf, Stream, Wakeup, WriteHalf, peek, shut};
+pub use stream::{Peek, ReadHalf, Stream, Wakeup, WriteHalf, discard, offer, peek, shut};
 
 use std::future::Future;
 use std::time::Duration;

@@ -12,7 +12,7 @@ use monoio::io::{
 };
 use monoio::net::TcpStream;
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, Shutdown, recv, setsockopt, shutdown, sockopt};
+use nix::sys::socket::{MsgFlags, Shutdown, recv, send, setsockopt, shutdown, sockopt};
 
 use super::descriptor;
 
@@ -144,6 +144,23 @@ pub fn peek(fd: RawFd) -> Peek {
         Ok(_) => Peek::Bytes,
         Err(Errno::EAGAIN | Errno::EINTR) => Peek::Quiet,
         Err(_) => Peek::Gone,
+    }
+}
+
+/// Sends `bytes` if the socket takes them at once; a last word to a peer that nothing else depends
+/// on.
+pub fn offer(fd: RawFd, bytes: &[u8]) {
+    let _ = send(fd, bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
+}
+
+/// Takes what has arrived on `fd`, up to a bound, and forgets it: bytes that nobody read would make
+/// the close a reset.
+pub fn discard(fd: RawFd) {
+    let mut scratch = [0; 4096];
+    for _ in 0..4 {
+        if !recv(fd, &mut scratch, MsgFlags::MSG_DONTWAIT).is_ok_and(|bytes| bytes > 0) {
+            return;
+        }
     }
 }
 

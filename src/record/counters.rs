@@ -23,6 +23,11 @@ pub enum Counter {
     ConnectionsAccepted,
     /// Client connections closed at once because the node has `http.connections_max` of them.
     ConnectionsTurnedAway,
+    /// Client connections closed at once because their address has
+    /// `http.connections_per_address_max` of them.
+    AddressesTurnedAway,
+    /// Client connections closed at once because no descriptor was left for another.
+    DescriptorsTurnedAway,
     /// Failed accepts: descriptors exhausted, mostly.
     AcceptErrors,
     /// Connections made to targets.
@@ -75,7 +80,7 @@ pub enum CloseCause {
     Panic,
 }
 
-const NAMED: usize = 16;
+const NAMED: usize = 18;
 const CLASSES: usize = 6;
 const CLOSES: usize = 10;
 /// How many different refusals there are.

@@ -197,9 +197,7 @@ fn connections(page: &mut Exposition, scrape: &Scrape<'_>) {
         help,
         Counter::ConnectionsAccepted,
     );
-    let help = "Client connections closed at once because http.connections_max was reached.";
-    let name = "keyway_connections_turned_away_total";
-    scrape.total(page, name, help, Counter::ConnectionsTurnedAway);
+    turned_away(page, scrape);
     let help = "Failed accepts, mostly for want of descriptors.";
     scrape.total(
         page,
@@ -214,6 +212,20 @@ fn connections(page: &mut Exposition, scrape: &Scrape<'_>) {
             &[("cause", cause.label())],
             scrape.sum(|counters| counters.closed(cause)),
         );
+    }
+}
+
+fn turned_away(page: &mut Exposition, scrape: &Scrape<'_>) {
+    let help =
+        "Client connections answered 503 and closed at once, by what there were too many of.";
+    page.family("keyway_connections_turned_away_total", Kind::Counter, help);
+    for (cause, counter) in [
+        ("node", Counter::ConnectionsTurnedAway),
+        ("address", Counter::AddressesTurnedAway),
+        ("descriptors", Counter::DescriptorsTurnedAway),
+    ] {
+        let value = scrape.sum(|counters| counters.counter(counter));
+        page.sample(&[("cause", cause)], value);
     }
 }
 

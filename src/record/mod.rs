@@ -17,6 +17,7 @@ pub mod log_thread;
 pub mod metrics;
 pub mod process;
 pub mod request_id;
+pub mod throttle;
 mod timestamp;
 pub mod usage;
 

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-const HOUR_MS: u64 = 3_600_000;
+pub(super) const HOUR_MS: u64 = 3_600_000;
 const NODE_BYTES_MAX: usize = 64;
 
 /// What a socket's address has room for, its end included.
@@ -33,7 +33,7 @@ pub(super) fn check(raw: RawSettings, directory: &Path) -> Result<Settings, Sett
 
 /// Collects problems. A value with a problem is replaced by its default, so that the check goes
 /// on and finds the others; nobody sees the result then.
-struct Check<'d> {
+pub(super) struct Check<'d> {
     directory: &'d Path,
     problems: Vec<Problem>,
 }
@@ -237,6 +237,7 @@ impl Check<'_> {
         };
         self.http_sizes(raw, workers, &mut h);
         self.http_times(raw, &mut h);
+        self.hostile(raw, &mut h);
         h
     }
 
@@ -336,7 +337,7 @@ impl Check<'_> {
     }
 
     /// Puts a written value in `place`, which holds the default, if it is allowed.
-    fn number(
+    pub(super) fn number(
         &mut self,
         path: &str,
         written: Option<u64>,

@@ -73,7 +73,11 @@ pub(super) struct RawHttp {
     pub(super) body_bytes_max: Option<u64>,
     pub(super) drain_bytes_max: Option<u64>,
     pub(super) drain_timeout_ms: Option<u64>,
+    pub(super) body_rate_min_bytes_per_s: Option<u64>,
+    pub(super) answer_rate_min_bytes_per_s: Option<u64>,
+    pub(super) rate_window_ms: Option<u64>,
     pub(super) connections_max: Option<u64>,
+    pub(super) connections_per_address_max: Option<u64>,
     pub(super) upstream_idle_max: Option<u64>,
     pub(super) upstream_idle_timeout_ms: Option<u64>,
 }

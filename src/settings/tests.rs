@@ -66,7 +66,11 @@ fn every_setting_can_be_written() {
         body_bytes_max = 5
         drain_bytes_max = 6
         drain_timeout_ms = 7
+        body_rate_min_bytes_per_s = 11
+        answer_rate_min_bytes_per_s = 12
+        rate_window_ms = 13
         connections_max = 8
+        connections_per_address_max = 14
         upstream_idle_max = 9
         upstream_idle_timeout_ms = 10
         "#,
@@ -91,7 +95,11 @@ fn every_setting_can_be_written() {
             body_bytes_max: Some(5),
             drain_bytes_max: 6,
             drain_timeout_ms: 7,
+            body_rate_min_bytes_per_s: 11,
+            answer_rate_min_bytes_per_s: 12,
+            rate_window_ms: 13,
             connections_max: 8,
+            connections_per_address_max: 14,
             upstream_idle_max: 9,
             upstream_idle_timeout_ms: 10,
         }

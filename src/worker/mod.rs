@@ -14,7 +14,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::accept::admission::Admission;
 use crate::accept::judge::Call;
+use crate::accept::turn_away::TurnedAway;
 use crate::authenticate::digest::Pepper;
 use crate::clock::{Clock, Tick};
 use crate::io::Buffers;
@@ -22,6 +24,7 @@ use crate::limit::{Bank, Shard, ShardSettings, headers};
 use crate::link::WorkerHandle;
 use crate::parse::HeadLimits;
 use crate::record::request_id::{RequestId, RequestIds};
+use crate::record::throttle::Throttle;
 use crate::record::{CloseCause, Counter};
 use crate::refusal::Refusal;
 use crate::respond::date::DateCache;
@@ -33,6 +36,9 @@ use crate::upstream::pool::Pool;
 
 use deadline::{Deadlines, Waiting, Watch};
 use recorder::{Finished, Recorder};
+
+/// Pause between two lines about failed accepts.
+const ACCEPT_LOG_PAUSE_MS: u64 = 10_000;
 
 /// The view a worker serves. The last request judged by it sends it back to the link thread: an
 /// unmap of a gigabyte must never run on a worker.
@@ -69,6 +75,8 @@ pub struct WorkerConfig {
     pub bank: Arc<Bank>,
     /// The node's clock.
     pub clock: Clock,
+    /// The node's count of client connections.
+    pub admission: Arc<Admission>,
 }
 
 /// One worker's state, shared by the tasks of its loop.
@@ -82,8 +90,10 @@ pub struct Worker {
     pub head_limits: HeadLimits,
     /// Largest request body; `u64::MAX` for no cap.
     pub body_bytes_max: u64,
-    /// Connections this worker takes.
-    pub connections_max: usize,
+    /// The node's count of client connections.
+    pub admission: Arc<Admission>,
+    /// Connections that were turned away a moment ago.
+    pub turned_away: TurnedAway,
     /// The node's clock.
     pub clock: Clock,
     /// Secrets that keys are digested with.
@@ -106,6 +116,7 @@ pub struct Worker {
     request_ids: RefCell<RequestIds>,
     draining: Cell<bool>,
     open: Cell<usize>,
+    accept_log: RefCell<Throttle>,
 }
 
 impl Worker {
@@ -122,7 +133,8 @@ impl Worker {
                 headers_max: http.headers_max,
             },
             body_bytes_max: http.body_bytes_max.unwrap_or(u64::MAX),
-            connections_max: http.connections_max.div_ceil(workers),
+            admission: Arc::clone(&config.admission),
+            turned_away: TurnedAway::default(),
             clock: config.clock,
             peppers: Arc::clone(&config.peppers),
             buffers: Buffers::default(),
@@ -139,6 +151,7 @@ impl Worker {
             request_ids: RefCell::new(RequestIds::new(request_id_seed)),
             draining: Cell::new(false),
             open: Cell::new(0),
+            accept_log: RefCell::new(Throttle::every_ms(ACCEPT_LOG_PAUSE_MS)),
             handle,
             http,
         }
@@ -218,6 +231,14 @@ impl Worker {
             self.count(Counter::Panics);
         }
         self.recorder.borrow_mut().counters.closed(cause);
+    }
+
+    /// An accept failed. However often it does, the log gets a line every ten seconds.
+    pub fn accept_failed(&self, error: &std::io::Error) {
+        self.count(Counter::AcceptErrors);
+        if let Some(failures) = self.accept_log.borrow_mut().tell(self.now_ms()) {
+            tracing::warn!(worker = self.index, failures, %error, "connections are not accepted");
+        }
     }
 
     /// Counts something.

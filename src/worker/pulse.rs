@@ -46,6 +46,7 @@ impl Worker {
         self.adopt();
         let now = self.clock.tick();
         self.deadlines.sweep(now.millis());
+        self.turned_away.sweep(now.millis());
         self.limits.borrow_mut().reconcile(now);
         if self.draining() {
             // Again: a connection may have become idle after the drain began.

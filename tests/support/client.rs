@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 use super::request::Request;
 use super::wait;
@@ -106,6 +107,20 @@ impl Client {
         }
     }
 
+    /// Connects to `address` from a local address.
+    pub fn connect_from(local: [u8; 4], address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("descriptors are left");
+        socket
+            .bind(&SocketAddr::from((local, 0)).into())
+            .expect("all of 127/8 is local");
+        socket
+            .connect_timeout(&address.into(), wait::PATIENCE)
+            .expect("the gateway takes connections");
+        Self {
+            wire: Wire::new(socket.into()),
+        }
+    }
+
     /// Sends bytes; panics if the gateway is gone.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.wire.write(bytes.as_ref()).expect("the gateway reads");
@@ -201,6 +216,16 @@ impl Client {
         let (rest, end) = self.wire.rest();
         assert_eq!(String::from_utf8_lossy(&rest), "", "ended by {end:?}");
         assert!(matches!(end, Broken::Closed | Broken::Reset), "{end:?}");
+    }
+
+    /// Fails the test unless the gateway says that there are too many connections, and closes.
+    #[track_caller]
+    pub fn assert_turned_away(&mut self) {
+        let answer = self.read();
+        answer.assert_refusal(503, "overloaded");
+        assert_eq!(answer.header("retry-after"), Some("1"));
+        assert_eq!(answer.header("connection"), Some("close"));
+        self.assert_closed();
     }
 
     /// Ends the sending direction and goes on reading.
