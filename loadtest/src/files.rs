@@ -1,7 +1,8 @@
 //! Small files: written whole or not at all, so that a reader who waits for one never sees half.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::trouble::{Outcome, Trouble};
@@ -27,6 +28,17 @@ pub fn write(path: &Path, text: impl AsRef<[u8]>) -> Outcome<()> {
     let part = PathBuf::from(part);
     fs::write(&part, text).map_err(Trouble::file("write", &part))?;
     fs::rename(&part, path).map_err(Trouble::file("rename to", path))
+}
+
+/// Writes `text` to the new file `path` that only its owner may read.
+///
+/// # Errors
+/// When it exists already, or the file system refuses.
+pub fn write_secret(path: &Path, text: impl AsRef<[u8]>) -> Outcome<()> {
+    let mut options = fs::OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(text.as_ref()))
+        .map_err(Trouble::file("write", path))
 }
 
 /// Reads a text file.

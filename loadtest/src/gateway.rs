@@ -61,6 +61,7 @@ impl Gateway {
             pepper: control.pepper(),
             socket: Some(control.socket()),
             cores: None,
+            tls: None,
         })
         .await?;
         Ok(Self {

@@ -4,8 +4,9 @@
 //! on ports the kernel chose, in a temporary directory, and every process started here ends with
 //! its [`process::Child`]: also on an error, on Ctrl-C and on SIGTERM.
 //!
-//! Absent on purpose: a load generator of our own. Load comes from `wrk` (or `oha`), so that no
-//! figure rests on a tool that only we use.
+//! Absent on purpose: a load generator of our own for requests. They come from `wrk` (or `oha`), so
+//! that no figure rests on a tool that only we use; TLS handshakes alone, which neither makes by
+//! itself, come from [`handshakes`].
 
 pub mod binaries;
 pub mod compare;
@@ -15,6 +16,7 @@ pub mod demo;
 pub mod figures;
 pub mod files;
 pub mod gateway;
+pub mod handshakes;
 pub mod http;
 pub mod keys;
 pub mod memory;

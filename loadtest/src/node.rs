@@ -31,6 +31,17 @@ pub struct NodeSettings {
     pub socket: Option<PathBuf>,
     /// Cores as `taskset -c` writes them; all when absent.
     pub cores: Option<String>,
+    /// What to show on a listener for TLS; there is none without it.
+    pub tls: Option<NodeTls>,
+}
+
+/// A certificate for a node.
+#[derive(Clone, Debug)]
+pub struct NodeTls {
+    /// File of the chain, in PEM.
+    pub certificate: PathBuf,
+    /// File of its private key, in PEM, mode 0600.
+    pub key: PathBuf,
 }
 
 /// A running data plane that serves a snapshot.
@@ -40,6 +51,8 @@ pub struct Node {
     pub child: Child,
     /// Where it takes traffic.
     pub address: SocketAddr,
+    /// Where it takes traffic over TLS, if it does.
+    pub tls: Option<SocketAddr>,
     /// Where `/status` and `/metrics` are.
     pub admin: SocketAddr,
     /// Its access log.
@@ -85,6 +98,7 @@ impl Node {
         Ok(Self {
             child,
             address,
+            tls: listen.get(1).copied(),
             admin,
             log,
         })
@@ -103,9 +117,19 @@ fn toml(settings: &NodeSettings, log: &Path) -> String {
     let link = settings.socket.as_ref().map_or(String::new(), |socket| {
         format!("\n[link]\nsocket = {}\n", quoted(socket))
     });
+    let (listener, tls) = settings.tls.as_ref().map_or_else(Default::default, |tls| {
+        (
+            ", { address = \"127.0.0.1:0\", tls = true }",
+            format!(
+                "\n[tls]\ncertificates = [{{ certificate = {}, key = {} }}]\n",
+                quoted(&tls.certificate),
+                quoted(&tls.key)
+            ),
+        )
+    });
     format!(
         "workers = {workers}\n\
-         listen = [\"127.0.0.1:0\"]\n\
+         listen = [\"127.0.0.1:0\"{listener}]\n\
          pepper = [{{ id = 1, file = {pepper} }}]\n\
          \n\
          [admin]\n\
@@ -113,7 +137,7 @@ fn toml(settings: &NodeSettings, log: &Path) -> String {
          \n\
          [snapshot]\n\
          directory = {snapshots}\n\
-         {link}\n\
+         {link}{tls}\n\
          [access_log]\n\
          file = {log}\n",
         workers = settings.workers,
@@ -142,6 +166,7 @@ mod tests {
             pepper: "pepper.hex".into(),
             socket: Some("control.sock".into()),
             cores: None,
+            tls: None,
         };
         let text = toml(&settings, Path::new("access.log"));
         let checked = keyway::settings::Settings::parse(&text, Path::new("/base"))

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use nix::sched::{CpuSet, sched_getaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::time::Instant;
@@ -267,6 +267,19 @@ impl Cores {
                 usable: usable.len(),
             }),
         }
+    }
+
+    /// Keeps this process, which makes load too, off the core of the proxy under test.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn keep_to_load(&self) -> Outcome<()> {
+        let mut cores = CpuSet::new();
+        let mut named = self.load.split(',').filter_map(|core| core.parse().ok());
+        named
+            .try_for_each(|core| cores.set(core))
+            .and_then(|()| sched_setaffinity(Pid::from_raw(0), &cores))
+            .map_err(|error| Trouble::io("choose cores")(error.into()))
     }
 }
 

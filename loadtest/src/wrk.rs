@@ -21,6 +21,8 @@ const SCRIPT: &str = include_str!("../many_keys.lua");
 pub struct Load {
     /// Whom.
     pub to: SocketAddr,
+    /// Over TLS; the certificate is not checked.
+    pub tls: bool,
     /// Path of every request.
     pub path: String,
     /// File with one key a line.
@@ -95,6 +97,7 @@ pub fn program(load: &Load, directory: &Path) -> Outcome<Program> {
         .cores
         .as_ref()
         .map_or(1, |cores| cores.split(',').count());
+    let scheme = if load.tls { "https" } else { "http" };
     let mut program = Program::new("wrk", path).with([
         "--connections".to_owned(),
         load.connections.max(threads).to_string(),
@@ -104,7 +107,7 @@ pub fn program(load: &Load, directory: &Path) -> Outcome<Program> {
         format!("{}s", load.seconds),
         "--script".to_owned(),
         script.display().to_string(),
-        format!("http://{}{}", load.to, load.path),
+        format!("{scheme}://{}{}", load.to, load.path),
         "--".to_owned(),
         load.keys.display().to_string(),
         load.seed.to_string(),

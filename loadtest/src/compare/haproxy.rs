@@ -16,7 +16,7 @@ const _: () = assert!(BODY.len() < 16_384, "an answer fits one of its buffers");
 /// # Errors
 /// When HAProxy is missing or does not start.
 pub async fn start(setting: Setting<'_>) -> Outcome<Contestant> {
-    let address = free_port()?;
+    let (address, tls) = (free_port()?, free_port()?);
     let map = setting.directory.join("keys.map");
     keys::write(&map, setting.keys, |index, key| {
         format!("{key} key-{index}")
@@ -43,6 +43,7 @@ backend limits
 
 frontend gateway
     bind {address}
+    bind {tls} ssl crt {certificate}
     unique-id-format %{{+X}}o\ %ci:%cp_%fi:%fp_%Ts_%rt:%pid
     unique-id-header X-Request-Id
     log-format '{{"time":"%Ts.%ms","request_id":"%ID","client":"%ci","method":"%HM","path":%{{+Q}}HP,"status":%ST,"key":"%[var(txn.key_id)]","upstream":"%si:%sp","bytes_in":%U,"bytes_out":%B,"duration_ms":%Ta,"upstream_ms":%Tr}}'
@@ -64,6 +65,7 @@ frontend gateway
 backend origin
     server origin {origin}
 "#,
+        certificate = setting.certificate.both.display(),
         map = map.display(),
         origin = setting.origin,
     );
@@ -82,6 +84,7 @@ backend origin
         rival: Rival::Haproxy,
         child,
         address,
+        tls: Some(tls),
         log,
     })
 }

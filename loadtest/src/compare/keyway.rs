@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::stage::{Contestant, Setting, answers};
 use super::{LIMIT_PER_S, Rival};
-use crate::node::{Node, NodeSettings};
+use crate::node::{Node, NodeSettings, NodeTls};
 use crate::trouble::Outcome;
 use crate::{binaries, published};
 
@@ -24,10 +24,15 @@ pub async fn start(setting: Setting<'_>, binary: Option<&Path>) -> Outcome<Conte
         pepper: published.pepper,
         socket: None,
         cores: Some(setting.cores.to_owned()),
+        tls: setting.over_tls.then(|| NodeTls {
+            certificate: setting.certificate.chain.clone(),
+            key: setting.certificate.key.clone(),
+        }),
     };
     let Node {
         mut child,
         address,
+        tls,
         log,
         ..
     } = Node::start(&node).await?;
@@ -36,6 +41,7 @@ pub async fn start(setting: Setting<'_>, binary: Option<&Path>) -> Outcome<Conte
         rival: Rival::Keyway,
         child,
         address,
+        tls,
         log,
     })
 }

@@ -8,6 +8,7 @@
 //! Rounds are interleaved and each starts with another proxy, so that a machine that gets slower
 //! or faster meets all alike; ratios are taken within a round and their median is told.
 
+pub mod certificate;
 pub mod haproxy;
 pub mod keyway;
 pub mod nginx;
@@ -65,6 +66,12 @@ pub enum Job {
     Proxied,
     /// A well-formed key that nobody holds: 401 from the proxy itself.
     Refused,
+    /// [`Job::Proxied`] over TLS 1.3 on kept-alive connections.
+    Tls,
+    /// TLS 1.3 handshakes that remember nothing, no request.
+    Full,
+    /// TLS 1.3 handshakes with a ticket of an earlier connection, no request.
+    Resumed,
 }
 
 impl Job {
@@ -73,7 +80,20 @@ impl Job {
         match self {
             Self::Proxied => "proxied",
             Self::Refused => "refused",
+            Self::Tls => "tls",
+            Self::Full => "full",
+            Self::Resumed => "resumed",
         }
+    }
+
+    /// Whether it needs a listener for TLS.
+    pub const fn is_over_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::Full | Self::Resumed)
+    }
+
+    /// Whether it is about handshakes and not about requests.
+    pub const fn is_handshake(self) -> bool {
+        matches!(self, Self::Full | Self::Resumed)
     }
 }
 

@@ -49,7 +49,7 @@ pub async fn origin(directory: &Path, cores: &str) -> Outcome<(Child, SocketAddr
 /// # Errors
 /// When nginx is missing or does not start.
 pub async fn start(setting: Setting<'_>) -> Outcome<Contestant> {
-    let address = free_port()?;
+    let (address, tls) = (free_port()?, free_port()?);
     let map = setting.directory.join("keys.map");
     keys::write(&map, setting.keys, |index, key| {
         format!("{key} key-{index};")
@@ -58,7 +58,7 @@ pub async fn start(setting: Setting<'_>) -> Outcome<Contestant> {
     let mut child = run(
         "nginx",
         setting.directory,
-        &http(&setting, address, &map, &log),
+        &http(&setting, (address, tls), &map, &log),
         setting.cores,
     )?;
     answers(&mut child, address, "/orders/1k", 401).await?;
@@ -66,11 +66,17 @@ pub async fn start(setting: Setting<'_>) -> Outcome<Contestant> {
         rival: Rival::Nginx,
         child,
         address,
+        tls: Some(tls),
         log,
     })
 }
 
-fn http(setting: &Setting<'_>, address: SocketAddr, map: &Path, log: &Path) -> String {
+fn http(
+    setting: &Setting<'_>,
+    (address, tls): (SocketAddr, SocketAddr),
+    map: &Path,
+    log: &Path,
+) -> String {
     format!(
         r#"
     map_hash_bucket_size 128;
@@ -95,6 +101,13 @@ fn http(setting: &Setting<'_>, address: SocketAddr, map: &Path, log: &Path) -> S
     }}
     server {{
         listen {address} backlog=4096;
+        listen {tls} ssl backlog=4096;
+        ssl_certificate {chain};
+        ssl_certificate_key {key};
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_session_cache shared:tls:10m;
+        ssl_session_tickets on;
+        ssl_buffer_size 4k;
         default_type application/problem+json;
         location = /nginx/status {{ stub_status; access_log off; }}
         location / {{
@@ -119,6 +132,8 @@ fn http(setting: &Setting<'_>, address: SocketAddr, map: &Path, log: &Path) -> S
             proxy_set_header X-Forwarded-Host $host;
         }}
     }}"#,
+        chain = setting.certificate.chain.display(),
+        key = setting.certificate.key.display(),
         map = map.display(),
         log = log.display(),
         origin = setting.origin,

@@ -1,12 +1,15 @@
 //! The measuring itself: rounds of warm-up and load, in rotating order.
 
-use super::stage::{Contestant, Stage};
+use super::certificate;
+use super::stage::{Contestant, Keys, Stage};
 use super::{Job, Options, Rival};
 use crate::cpu::CpuTime;
 use crate::files;
+use crate::handshakes;
 use crate::progress::Progress;
 use crate::trouble::{Outcome, Trouble};
 use crate::wrk::{self, Load, Measured};
+use std::path::Path;
 
 /// Log lines a proxy may owe to its answers: what it still holds in buffers when we count.
 const LOGGED_MIN: f64 = 0.97;
@@ -93,31 +96,24 @@ async fn measure(
     round: usize,
     options: &Options,
 ) -> Outcome<Played> {
-    let contestant = &mut stage.contestants[index];
-    let load = Load {
-        to: contestant.address,
-        path: "/orders/1k".into(),
-        keys: match job {
-            Job::Proxied => stage.keys.good_file.clone(),
-            Job::Refused => stage.keys.unknown_file.clone(),
-        },
-        connections: options.size.connections,
-        seconds: options.size.seconds,
+    let contestant = &stage.contestants[index];
+    let load = JobLoad {
+        job,
+        contestant,
+        keys: &stage.keys,
+        cores: &stage.cores.load,
         seed: u64::try_from(round).unwrap_or(0),
-        cores: Some(stage.cores.load.clone()),
+        connections: options.size.connections,
+        directory: stage.directory.path(),
     };
-    let directory = stage.directory.path();
     let mut answers = 0;
     if options.size.warm_up_seconds > 0 {
-        let warm_up = Load {
-            seconds: options.size.warm_up_seconds,
-            ..load.clone()
-        };
-        answers += wrk::run(&warm_up, directory).await?.requests;
+        answers += load.run(options.size.warm_up_seconds).await?.requests;
     }
     let before = CpuTime::of(contestant.child.pid())?;
-    let measured = wrk::run(&load, directory).await?;
+    let measured = load.run(options.size.seconds).await?;
     let cpu_ns = CpuTime::of(contestant.child.pid())?.since(&before);
+    let contestant = &mut stage.contestants[index];
     if let Some(status) = contestant.child.ended() {
         return Err(contestant
             .child
@@ -132,7 +128,55 @@ async fn measure(
     };
     check(&last)?;
     answers += measured.requests;
+    if job.is_handshake() {
+        // Nothing was asked, so nothing is logged.
+        answers = 0;
+    }
     Ok(Played { answers, last })
+}
+
+/// One job's load on one proxy.
+#[derive(Clone, Copy, Debug)]
+struct JobLoad<'a> {
+    job: Job,
+    contestant: &'a Contestant,
+    keys: &'a Keys,
+    cores: &'a str,
+    seed: u64,
+    connections: usize,
+    directory: &'a Path,
+}
+
+impl JobLoad<'_> {
+    async fn run(self, seconds: u64) -> Outcome<Measured> {
+        let Contestant { address, tls, .. } = *self.contestant;
+        let tls = tls.unwrap_or(address);
+        if self.job.is_handshake() {
+            let load = handshakes::Load {
+                to: tls,
+                name: certificate::NAME,
+                connections: self.connections,
+                seconds,
+                resumed: self.job == Job::Resumed,
+            };
+            return handshakes::run(&load).await;
+        }
+        let over_tls = self.job == Job::Tls;
+        let load = Load {
+            to: if over_tls { tls } else { address },
+            tls: over_tls,
+            path: "/orders/1k".into(),
+            keys: match self.job {
+                Job::Refused => self.keys.unknown_file.clone(),
+                _ => self.keys.good_file.clone(),
+            },
+            connections: self.connections,
+            seconds,
+            seed: self.seed,
+            cores: Some(self.cores.to_owned()),
+        };
+        wrk::run(&load, self.directory).await
+    }
 }
 
 /// Only a run in which every answer was the right one is a measurement.
@@ -141,8 +185,8 @@ fn check(round: &Round) -> Outcome<()> {
         requests, errors, ..
     } = round.measured;
     let refused = match round.job {
-        Job::Proxied => 0,
         Job::Refused => requests,
+        _ => 0,
     };
     if requests == 0 || round.measured.broken() > 0 || errors.status != refused {
         return Err(Trouble::wrong(

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::certificate::Certificate;
 use super::{Options, Rival, haproxy, keyway, nginx};
 use crate::http::{Ask, once};
 use crate::process::{Child, Cores};
@@ -39,6 +40,8 @@ pub struct Contestant {
     pub child: Child,
     /// Where it takes traffic.
     pub address: SocketAddr,
+    /// Where it takes traffic over TLS, if it does.
+    pub tls: Option<SocketAddr>,
     /// Its access log.
     pub log: PathBuf,
 }
@@ -71,6 +74,10 @@ pub struct Setting<'a> {
     pub cores: &'a str,
     /// Connections it will meet.
     pub connections: usize,
+    /// What to show over TLS.
+    pub certificate: &'a Certificate,
+    /// Whether anybody will come over TLS.
+    pub over_tls: bool,
 }
 
 impl Stage {
@@ -85,6 +92,7 @@ impl Stage {
         }
         tools::need(&needed)?;
         let cores = Cores::split()?;
+        cores.keep_to_load()?;
         progress.say(format!(
             "proxy on core {}, load and origin on {}",
             cores.proxy, cores.load
@@ -97,6 +105,7 @@ impl Stage {
         let keys = Keys::write(directory.path(), options.size.keys)?;
         progress.say("starting the origin (nginx)");
         let (origin, origin_address) = nginx::origin(directory.path(), &cores.load).await?;
+        let certificate = Certificate::make(directory.path())?;
         let mut contestants = Vec::new();
         for rival in &options.only {
             progress.say(format!(
@@ -112,6 +121,8 @@ impl Stage {
                 origin: origin_address,
                 cores: &cores.proxy,
                 connections: options.size.connections,
+                certificate: &certificate,
+                over_tls: options.jobs.iter().any(|job| job.is_over_tls()),
             };
             contestants.push(match rival {
                 Rival::Nginx => nginx::start(setting).await?,

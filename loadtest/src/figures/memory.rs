@@ -29,6 +29,7 @@ pub async fn idle(count: usize) -> Outcome<f64> {
         pepper: published.pepper,
         socket: None,
         cores: None,
+        tls: None,
     })
     .await?;
     tokio::time::sleep(IDLE_FOR).await;

@@ -211,6 +211,7 @@ fn start_load(gateway: &Gateway, keys: &Path) -> Outcome<Child> {
     let here = gateway.directory.path();
     let load = Load {
         to: gateway.node.address,
+        tls: false,
         path: "/1k".into(),
         keys: keys.to_owned(),
         connections: LOAD_CONNECTIONS,
