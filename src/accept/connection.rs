@@ -1,7 +1,8 @@
 //! One client connection: its requests, one after another, until it ends.
 //!
-//! Pipelined requests wait in the buffer and are answered in order. The buffer starts small and is
-//! the only memory an idle connection holds beside its task.
+//! Pipelined requests wait in the buffer and are answered in order. The buffer starts small, and a
+//! connection that rests for a second gives it back. What only a request needs is allocated for its
+//! time, so that the task of an idle connection is small.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -20,6 +21,9 @@ use crate::worker::recorder::Finished;
 
 /// Most heads fit; a larger one makes the buffer grow, and it shrinks again behind it.
 const HEAD_BYTES_USUAL: usize = 1024;
+
+/// What a connection that rests waits with: enough to learn that a request comes.
+const RESTING_BYTES: usize = 16;
 
 /// Time for a client to take a last answer and close, before the gateway does.
 const LINGER_MS: u64 = 2_000;
@@ -43,6 +47,14 @@ pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: SocketAddr) -> Clos
     cause
 }
 
+/// What became of the bytes that had arrived.
+enum Judged {
+    /// Not a whole head yet.
+    Partial,
+    /// A request was answered, and there may be a next one.
+    Answered,
+}
+
 struct Connection {
     // First, so that it is dropped before the stream whose descriptor it names.
     watch: Guard,
@@ -56,40 +68,18 @@ struct Connection {
 impl Connection {
     /// Runs request after request; why there is no next one.
     async fn run(&mut self) -> CloseCause {
-        loop {
-            let next = match self.next_verdict().await {
-                Ok(Verdict::Admitted(job)) => self.forward(job).await,
-                Ok(Verdict::Refused(call, refusal)) => {
-                    self.refuse(call, refusal, &Progress::default()).await
-                }
-                Ok(Verdict::Partial) => continue,
-                Err(cause) => return cause,
-            };
-            if let Err(cause) = next {
-                return cause;
-            }
-        }
-    }
-
-    /// Ends the connection so that an answer which broke off cannot be taken for a whole one,
-    /// also where its end is the connection's.
-    fn reset(self) {
-        // First: it names the descriptor that is about to close.
-        drop(self.watch);
-        self.stream.reset();
-    }
-
-    /// Reads until what has arrived can be judged.
-    async fn next_verdict(&mut self) -> Result<Verdict, CloseCause> {
         let mut waiting = Waiting::Nothing;
         loop {
             if !self.buffer.is_empty() {
-                match judge(&self.worker, &self.buffer, self.peer) {
-                    Verdict::Partial => {}
-                    verdict => {
-                        self.watch.client_free();
-                        return Ok(verdict);
+                // In a box for its time: it is most of the connection's state, and most connections
+                // wait most of the time.
+                match Box::pin(self.answer()).await {
+                    Ok(Judged::Answered) => {
+                        waiting = Waiting::Nothing;
+                        continue;
                     }
+                    Ok(Judged::Partial) => {}
+                    Err(cause) => return cause,
                 }
             }
             let next = if self.buffer.is_empty() {
@@ -102,13 +92,41 @@ impl Connection {
                 waiting = next;
             }
             if self.worker.draining() && self.buffer.is_empty() && self.requests > 0 {
-                return Err(CloseCause::Drain);
+                return CloseCause::Drain;
             }
-            match self.read().await {
-                Ok(0) | Err(_) => return self.ended_between().await,
+            let outcome = match next {
+                Waiting::Idle => self.read_idle().await,
+                _ => self.read().await,
+            };
+            match outcome {
+                Ok(0) | Err(_) => return Box::pin(self.ended_between()).await,
                 Ok(_) => {}
             }
         }
+    }
+
+    /// Judges what has arrived, and answers the first request in it.
+    async fn answer(&mut self) -> Result<Judged, CloseCause> {
+        match judge(&self.worker, &self.buffer, self.peer) {
+            Verdict::Partial => return Ok(Judged::Partial),
+            Verdict::Admitted(job) => {
+                self.watch.client_free();
+                self.forward(job).await?;
+            }
+            Verdict::Refused(call, refusal) => {
+                self.watch.client_free();
+                self.refuse(call, refusal, &Progress::default()).await?;
+            }
+        }
+        Ok(Judged::Answered)
+    }
+
+    /// Ends the connection so that an answer which broke off cannot be taken for a whole one,
+    /// also where its end is the connection's.
+    fn reset(self) {
+        // First: it names the descriptor that is about to close.
+        drop(self.watch);
+        self.stream.reset();
     }
 
     /// A head's time runs from its first byte: more bytes do not buy more time. A connection that
@@ -122,9 +140,24 @@ impl Connection {
         }
     }
 
+    /// Waits for a next request's first bytes; after a while without the buffer.
+    async fn read_idle(&mut self) -> std::io::Result<usize> {
+        let buffer = std::mem::take(&mut self.buffer);
+        let reading = self.stream.read.read_idle(buffer, &self.worker.parking);
+        let outcome;
+        (outcome, self.buffer) = reading.await;
+        if let Some(outcome) = outcome {
+            return outcome;
+        }
+        // The buffer is empty, or this would not be called: nothing is lost with it.
+        self.buffer = Vec::with_capacity(RESTING_BYTES);
+        self.read().await
+    }
+
     async fn read(&mut self) -> std::io::Result<usize> {
         if self.buffer.len() == self.buffer.capacity() {
-            self.buffer.reserve(self.buffer.capacity());
+            let more = self.buffer.capacity().max(HEAD_BYTES_USUAL);
+            self.buffer.reserve(more);
         }
         let outcome;
         (outcome, self.buffer) = self
@@ -136,16 +169,18 @@ impl Connection {
     }
 
     /// The client's side ended before a head was whole.
-    async fn ended_between(&mut self) -> Result<Verdict, CloseCause> {
+    async fn ended_between(&mut self) -> CloseCause {
         match self.watch.expired() {
             Some(Waiting::Head) => {
                 let call = Call::without_head(&self.worker);
-                Ok(Verdict::Refused(call, Refusal::HeadTimeout))
+                let progress = Progress::default();
+                let refused = self.refuse(call, Refusal::HeadTimeout, &progress);
+                refused.await.err().unwrap_or(CloseCause::ReadTimeout)
             }
-            Some(_) => Err(CloseCause::IdleTimeout),
-            None if self.worker.draining() => Err(CloseCause::Drain),
-            None if self.buffer.is_empty() => Err(CloseCause::Client),
-            None => Err(CloseCause::ClientAborted),
+            Some(_) => CloseCause::IdleTimeout,
+            None if self.worker.draining() => CloseCause::Drain,
+            None if self.buffer.is_empty() => CloseCause::Client,
+            None => CloseCause::ClientAborted,
         }
     }
 

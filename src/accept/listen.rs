@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -62,10 +63,10 @@ fn serve(worker: &Rc<Worker>, stream: Stream, peer: SocketAddr, place: Admitted)
     worker.opened();
     let worker = Rc::clone(worker);
     io::spawn(async move {
-        let served = connection::serve(Rc::clone(&worker), stream, peer);
+        let mut served = pin!(connection::serve(Rc::clone(&worker), stream, peer));
         // A bug that panics costs the connection it happened on and no other. Nothing the
         // connection borrowed from the worker stays borrowed: guards are released by unwinding.
-        let cause = catch(AssertUnwindSafe(served))
+        let cause = catch(AssertUnwindSafe(served.as_mut()))
             .await
             .unwrap_or(CloseCause::Panic);
         drop(place);

@@ -2,14 +2,16 @@
 //!
 //! Everything above speaks of a [`Stream`] that reads into and writes from owned buffers, of
 //! [`sleep`] and [`spawn`]; which driver works below is decided once, in [`driver`]. Absent on
-//! purpose: cancellation. A pending read owns its buffer, and canceling it loses bytes that have
-//! already arrived, so an operation is ended by shutting its socket down (see
-//! [`deadline`](crate::worker::deadline)) and dropped only together with its connection.
+//! purpose: dropping what is pending. A pending read owns its buffer, and dropping it loses bytes
+//! that have already arrived, so an operation is ended by shutting its socket down (see
+//! [`deadline`](crate::worker::deadline)), or canceled and then awaited ([`Parking`]), and dropped
+//! only together with its connection.
 
 mod buffers;
 mod descriptor;
 pub mod driver;
 mod listener;
+mod parking;
 mod race;
 mod stream;
 
@@ -17,6 +19,7 @@ pub use buffers::{BUFFER_BYTES, Buffers};
 pub use driver::{Driver, Runtime};
 pub use listener::Listener;
 pub use nix::sys::socket::Shutdown;
+pub use parking::Parking;
 pub use race::{Either, race};
 pub use stream::{Peek, ReadHalf, Stream, Wakeup, WriteHalf, discard, offer, peek, shut};
 

@@ -1,20 +1,21 @@
 //! A TCP connection that reads into and writes from buffers it is lent.
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-use monoio::buf::{IoBuf, IoBufMut};
+use monoio::buf::{IoBuf, IoBufMut, SliceMut};
 use monoio::io::{
-    AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, OwnedReadHalf, OwnedWriteHalf, Splitable,
+    AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, CancelableAsyncReadRent, OwnedReadHalf,
+    OwnedWriteHalf, Splitable,
 };
 use monoio::net::TcpStream;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, setsockopt, shutdown, sockopt};
 
 use super::descriptor;
+use super::parking::{self, Parking};
 
 /// A connection whose two directions move independently.
 #[derive(Debug)]
@@ -73,49 +74,63 @@ impl Stream {
     }
 }
 
+// Async functions, and no futures moved into async blocks: those would take their room twice, and
+// these are most of what the task of an idle connection holds.
+
 impl ReadHalf {
     /// Reads into the spare capacity of `buffer`, which must have some: 0 is the peer's end.
-    pub fn read(
-        &mut self,
-        buffer: Vec<u8>,
-    ) -> impl Future<Output = (io::Result<usize>, Vec<u8>)> + '_ {
-        self.read_up_to(buffer, None)
+    pub async fn read(&mut self, buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
+        let (outcome, slice) = self.0.read(spare(buffer, None)).await;
+        (outcome, slice.into_inner())
     }
 
     /// Like [`ReadHalf::read`], but takes at most `bytes_max`, if given.
-    pub fn read_up_to(
+    pub async fn read_up_to(
         &mut self,
         buffer: Vec<u8>,
         bytes_max: Option<u64>,
-    ) -> impl Future<Output = (io::Result<usize>, Vec<u8>)> + '_ {
-        let (filled, capacity) = (buffer.len(), buffer.capacity());
-        debug_assert!(filled < capacity, "a read needs spare capacity");
-        let spare = capacity - filled;
-        let wanted = bytes_max
-            .and_then(|max| usize::try_from(max).ok())
-            .unwrap_or(spare);
+    ) -> (io::Result<usize>, Vec<u8>) {
+        let (outcome, slice) = self.0.read(spare(buffer, bytes_max)).await;
+        (outcome, slice.into_inner())
+    }
+
+    /// Like [`ReadHalf::read`], but ends with `None`, without having read anything, when it has
+    /// waited for about a second: `parking` wants the buffer back.
+    pub async fn read_idle(
+        &mut self,
+        buffer: Vec<u8>,
+        parking: &Parking,
+    ) -> (Option<io::Result<usize>>, Vec<u8>) {
         let reading = self
             .0
-            .read(buffer.slice_mut(filled..filled + wanted.min(spare)));
-        async move {
-            let (outcome, slice) = reading.await;
-            (outcome, slice.into_inner())
+            .cancelable_read(spare(buffer, None), parking.ticket());
+        match reading.await {
+            (Err(error), slice) if parking::is_canceled(&error) => (None, slice.into_inner()),
+            (outcome, slice) => (Some(outcome), slice.into_inner()),
         }
     }
 }
 
+/// The part of `buffer` that a read may fill.
+fn spare(buffer: Vec<u8>, bytes_max: Option<u64>) -> SliceMut<Vec<u8>> {
+    let (filled, capacity) = (buffer.len(), buffer.capacity());
+    debug_assert!(filled < capacity, "a read needs spare capacity");
+    let free = capacity - filled;
+    let wanted = bytes_max
+        .and_then(|max| usize::try_from(max).ok())
+        .unwrap_or(free);
+    buffer.slice_mut(filled..filled + wanted.min(free))
+}
+
 impl WriteHalf {
     /// Writes `buffer[from..]` whole; gives the buffer back.
-    pub fn write_all(
+    pub async fn write_all(
         &mut self,
         buffer: Vec<u8>,
         from: usize,
-    ) -> impl Future<Output = (io::Result<usize>, Vec<u8>)> + '_ {
-        let writing = self.0.write_all(buffer.slice(from..));
-        async move {
-            let (outcome, slice) = writing.await;
-            (outcome, slice.into_inner())
-        }
+    ) -> (io::Result<usize>, Vec<u8>) {
+        let (outcome, slice) = self.0.write_all(buffer.slice(from..)).await;
+        (outcome, slice.into_inner())
     }
 
     /// Ends the sending direction.
@@ -194,7 +209,7 @@ impl Wakeup {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Read;
     use std::net::{Ipv4Addr, TcpListener};
 
@@ -202,7 +217,7 @@ mod tests {
     use crate::io::{Driver, Runtime};
 
     /// Runs `test` on every driver that this machine has; epoll is always one.
-    fn on_every_driver(test: impl AsyncFn()) {
+    pub(in crate::io) fn on_every_driver(test: impl AsyncFn()) {
         for driver in [Driver::UringDeferred, Driver::Uring, Driver::Epoll] {
             match Runtime::build(driver) {
                 Ok(mut runtime) => runtime.block_on(test()),
@@ -212,7 +227,7 @@ mod tests {
     }
 
     /// A stream and its far end.
-    async fn pair() -> (Stream, std::net::TcpStream) {
+    pub(in crate::io) async fn pair() -> (Stream, std::net::TcpStream) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let near = Stream::connect(listener.local_addr().unwrap())
             .await

@@ -19,7 +19,7 @@ use crate::accept::judge::Call;
 use crate::accept::turn_away::TurnedAway;
 use crate::authenticate::digest::Pepper;
 use crate::clock::{Clock, Tick};
-use crate::io::Buffers;
+use crate::io::{Buffers, Parking};
 use crate::limit::{Bank, Shard, ShardSettings, headers};
 use crate::link::WorkerHandle;
 use crate::parse::HeadLimits;
@@ -100,6 +100,8 @@ pub struct Worker {
     pub peppers: Arc<[Pepper]>,
     /// Buffers for exchanges.
     pub buffers: Buffers,
+    /// What takes the buffers of its idle connections back.
+    pub parking: Parking,
     /// Deadlines of its connections.
     pub deadlines: Rc<Deadlines>,
     /// Its idle connections to targets.
@@ -138,6 +140,7 @@ impl Worker {
             clock: config.clock,
             peppers: Arc::clone(&config.peppers),
             buffers: Buffers::default(),
+            parking: Parking::default(),
             deadlines: Rc::default(),
             pool: RefCell::new(Pool::new(
                 http.upstream_idle_max,

@@ -47,6 +47,7 @@ impl Worker {
         let now = self.clock.tick();
         self.deadlines.sweep(now.millis());
         self.turned_away.sweep(now.millis());
+        self.parking.beat();
         self.limits.borrow_mut().reconcile(now);
         if self.draining() {
             // Again: a connection may have become idle after the drain began.

@@ -2,14 +2,15 @@
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::Poll;
 
 /// The output of `task`, or `None` if it panicked; the panic hook has told of it by then.
-pub async fn catch<T>(task: AssertUnwindSafe<impl Future<Output = T>>) -> Option<T> {
-    let mut task = pin!(task.0);
+///
+/// It is lent, for a future that were moved in here would take its room twice.
+pub async fn catch<T>(mut task: AssertUnwindSafe<Pin<&mut impl Future<Output = T>>>) -> Option<T> {
     poll_fn(
-        |context| match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context))) {
+        |context| match catch_unwind(AssertUnwindSafe(|| task.0.as_mut().poll(context))) {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(output)) => Poll::Ready(Some(output)),
             Err(_) => Poll::Ready(None),
