@@ -8,10 +8,12 @@
 
 mod check;
 mod check_abuse;
+mod check_hops;
 mod raw;
 #[cfg(test)]
 mod tests;
 
+use crate::accept::hops::TrustedHops;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -42,6 +44,8 @@ pub struct Settings {
     pub access_log: AccessLog,
     /// Caps and deadlines of HTTP.
     pub http: HttpLimits,
+    /// Proxies in front of the node that are believed.
+    pub trusted_hops: TrustedHops,
 }
 
 /// `driver`: which I/O driver to use.

@@ -4,7 +4,7 @@ mod support;
 
 use support::origin::Received;
 use support::turn::answer;
-use support::{Flow, Gateway, Origin};
+use support::{Flow, Gateway, Origin, World};
 
 /// The one request that `origin` got, after the gateway sent it one like this.
 fn forwarded(fields: &[(&str, &str)]) -> Received {
@@ -201,4 +201,36 @@ fn the_order_of_fields_and_bytes_beyond_ascii_are_kept() {
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
     assert_eq!(&named[..3], [("X-A", "1"), ("X-B", "Grüße"), ("X-A", "2")]);
+}
+
+#[test]
+fn a_trusted_proxy_tells_who_the_client_is_and_what_a_client_adds_before_that_is_dropped() {
+    let origin = Origin::scripted(|turn| turn.answer("ok"));
+    let setup = Gateway::over(World::before(&[origin.address]));
+    let gateway = setup
+        .http("trusted_proxies = [\"127.0.0.0/8\", \"10.0.0.0/8\"]")
+        .start();
+    let request = gateway
+        .good()
+        .header("X-Forwarded-For", "6.6.6.6, 203.0.113.9, 10.1.2.3")
+        .header("X-Forwarded-Proto", "https")
+        .header("X-Forwarded-Host", "shop.test")
+        .header("Forwarded", "for=6.6.6.6");
+    gateway.exchange(&request).assert_status(200);
+    let got = origin.only();
+    let fields = &got.head.fields;
+    assert_eq!(
+        fields.get("X-Forwarded-For"),
+        Some("203.0.113.9, 10.1.2.3, 127.0.0.1")
+    );
+    assert_eq!(
+        fields.get("Forwarded"),
+        Some("for=203.0.113.9, for=10.1.2.3, for=127.0.0.1;proto=https;host=\"shop.test\"")
+    );
+    assert_eq!(fields.get("X-Forwarded-Proto"), Some("https"));
+    assert_eq!(fields.get("X-Forwarded-Host"), Some("shop.test"));
+    let line = &gateway.wait_for_log(1)[0];
+    assert_eq!(line["client"], "203.0.113.9");
+    let peer = line["peer"].as_str().unwrap_or_default();
+    assert!(peer.starts_with("127.0.0.1:"), "{line}");
 }

@@ -4,11 +4,12 @@
 //! kept as [`Span`]s into that buffer, which stays untouched until the request is recorded.
 
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use httparse::{Header, Status};
 
+use crate::accept::hops::Hops;
 use crate::clock::Now;
 use crate::limit::Hold;
 use crate::parse::{BodyFraming, RequestHead, Version, parse_request};
@@ -83,6 +84,8 @@ pub struct Call {
     pub seen: Seen,
     /// The generation that judged it.
     pub served: Option<Rc<Served>>,
+    /// The client, where a trusted hop told of one.
+    pub client: Option<IpAddr>,
 }
 
 /// An admitted request, ready to go.
@@ -166,6 +169,8 @@ fn decide(
     let Some(served) = worker.served() else {
         return Verdict::Refused(call, Refusal::NotReady);
     };
+    let hops = Hops::read(&worker.trusted_hops, head, peer.ip());
+    call.client = hops.told_client();
     let mut limits = worker.limits.borrow_mut();
     let mut balance = worker.balance.borrow_mut();
     let mut bench = Bench {
@@ -183,7 +188,7 @@ fn decide(
         }
         Ok(admission) => {
             let mut request_head = worker.buffers.take();
-            write_request_head(&mut request_head, head, &call, &admission, peer);
+            write_request_head(&mut request_head, head, &call, &admission, &hops);
             let Admission {
                 upstream,
                 target,
@@ -207,7 +212,7 @@ fn write_request_head(
     head: &RequestHead<'_, '_>,
     call: &Call,
     admission: &Admission<'_, '_>,
-    peer: SocketAddr,
+    hops: &Hops<'_>,
 ) {
     let identity = admission.permit.as_ref().map(|permit| Identity {
         tenant: &permit.tenant().name,
@@ -220,7 +225,7 @@ fn write_request_head(
         identity,
         credential: admission.shown.map(|shown| shown.place),
         request_id: call.request_id,
-        client: peer.ip(),
+        hops,
     };
     request_head::write(out, head, &added);
 }
@@ -242,6 +247,7 @@ impl Call {
             is_idempotent: matches!(head.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE"),
             seen: Seen::default(),
             served: None,
+            client: None,
         }
     }
 
@@ -262,6 +268,7 @@ impl Call {
             is_idempotent: false,
             seen: Seen::default(),
             served: None,
+            client: None,
         }
     }
 }

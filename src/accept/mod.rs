@@ -3,14 +3,17 @@
 //! [`listen`] is a worker's accept loop, [`connection`] one connection from its first byte to its
 //! end, [`judge`] the synchronous step between: bytes in, a verdict out. [`admission`] says
 //! whether a connection may exist at all, with the counts by address in [`per_address`], and
-//! [`turn_away`] tells those that may not.
+//! [`turn_away`] tells those that may not. Who the client is behind other proxies, [`hops`] reads
+//! from the request and [`proxy_protocol`] from what comes before it.
 
 pub mod admission;
 pub mod connection;
 #[cfg(debug_assertions)]
 mod fault_hook;
+pub mod hops;
 pub mod judge;
 pub mod listen;
 pub mod per_address;
+pub mod proxy_protocol;
 mod reserve;
 pub mod turn_away;

@@ -6,7 +6,7 @@
 //! disk costs lines, never a request. Absent on purpose: query strings, headers and keys. A
 //! path is cut at its first `?`, should anyone pass a whole target.
 
-use super::address_text::push_address;
+use super::address_text::{push_address, push_ip};
 use super::counters::{Counter, Counters};
 use super::json_text::write_string;
 use super::timestamp::Timestamps;
@@ -14,7 +14,7 @@ use crate::clock::WallTime;
 use crate::refusal::Refusal;
 use crate::snapshot::ids::KeyId;
 use crossbeam::queue::ArrayQueue;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
@@ -37,7 +37,9 @@ pub struct LogLine<'a> {
     /// What `X-Request-Id` said, or what was made up for it.
     pub request_id: &'a [u8],
     /// The connection's other end.
-    pub client: SocketAddr,
+    pub peer: SocketAddr,
+    /// The client, where a trusted hop told of one.
+    pub client: Option<IpAddr>,
     /// The method; empty when the head could not be read.
     pub method: &'a [u8],
     /// The host asked for; empty when the head could not be read.
@@ -79,7 +81,16 @@ impl LogLine<'_> {
         out.extend_from_slice(timestamps.text(self.time));
         out.push(b'"');
         text(out, "request_id", self.request_id, WORD_BYTES_MAX);
-        address(out, "client", Some(self.client));
+        match self.client {
+            None => address(out, "client", Some(self.peer)),
+            Some(client) => {
+                field(out, "client");
+                out.push(b'"');
+                push_ip(out, client);
+                out.push(b'"');
+                address(out, "peer", Some(self.peer));
+            }
+        }
         text(out, "method", self.method, WORD_BYTES_MAX);
         text(out, "host", self.host, HOST_BYTES_MAX);
         text(out, "path", without_query(self.path), PATH_BYTES_MAX);
@@ -313,7 +324,8 @@ mod tests {
         LogLine {
             time: WallTime(1_000),
             request_id: b"req-1",
-            client: SocketAddr::from(([127, 0, 0, 1], 5_000)),
+            peer: SocketAddr::from(([127, 0, 0, 1], 5_000)),
+            client: None,
             method: b"GET",
             host,
             path,

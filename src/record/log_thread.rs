@@ -200,7 +200,8 @@ mod tests {
         LogLine {
             time: WallTime(0),
             request_id: b"r",
-            client: SocketAddr::from(([127, 0, 0, 1], 1)),
+            peer: SocketAddr::from(([127, 0, 0, 1], 1)),
+            client: None,
             method: b"GET",
             host: b"h",
             path,

@@ -51,6 +51,7 @@ impl Check<'_> {
             snapshot: self.snapshot(raw.snapshot),
             link: self.link(raw.link),
             access_log: self.access_log(raw.access_log),
+            trusted_hops: self.trusted_hops(&raw.http),
             http: self.http(&raw.http, workers),
         }
     }
@@ -400,7 +401,7 @@ impl Check<'_> {
         Some(self.directory.join(written))
     }
 
-    fn problem(&mut self, path: &str, value: Option<String>, mend: &str) {
+    pub(super) fn problem(&mut self, path: &str, value: Option<String>, mend: &str) {
         self.problems.push(Problem {
             path: path.to_owned(),
             value,

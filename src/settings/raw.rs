@@ -71,6 +71,8 @@ pub(super) struct RawHttp {
     pub(super) idle_timeout_ms: Option<u64>,
     pub(super) write_timeout_ms: Option<u64>,
     pub(super) body_bytes_max: Option<u64>,
+    pub(super) trusted_proxies: Option<Vec<String>>,
+    pub(super) trusted_proxies_header: Option<String>,
     pub(super) drain_bytes_max: Option<u64>,
     pub(super) drain_timeout_ms: Option<u64>,
     pub(super) body_rate_min_bytes_per_s: Option<u64>,

@@ -1,6 +1,7 @@
 //! What settings accept, what they refuse, and in which words.
 
 use super::*;
+use crate::accept::hops::HopField;
 use proptest::prelude::*;
 
 const LEAST: &str = r#"
@@ -72,6 +73,8 @@ fn every_setting_can_be_written() {
         connections_max = 8
         connections_per_address_max = 14
         upstream_idle_max = 9
+        trusted_proxies = ["10.0.0.7", "fd00::1/8"]
+        trusted_proxies_header = "forwarded"
         upstream_idle_timeout_ms = 10
         "#,
     );
@@ -104,6 +107,24 @@ fn every_setting_can_be_written() {
             upstream_idle_timeout_ms: 10,
         }
     );
+    let networks = settings.trusted_hops.networks.iter();
+    let networks: Vec<String> = networks.map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.7/32", "fd00::/8"]);
+    assert_eq!(settings.trusted_hops.field, HopField::Forwarded);
+}
+
+#[test]
+fn a_proxy_that_cannot_be_believed_is_refused_by_its_place() {
+    let written = "http.trusted_proxies = [\"10.0.0.0/8\", \"10.0.0.0/33\", \"balancer\"]\n\
+                   http.trusted_proxies_header = \"x-real-ip\"";
+    let refused = problems(written).join("\n");
+    for path in [
+        "http.trusted_proxies[1] = \"10.0.0.0/33\": must be an address or a network",
+        "http.trusted_proxies[2] = \"balancer\": must be an address or a network",
+        "http.trusted_proxies_header = \"x-real-ip\": must be",
+    ] {
+        assert!(refused.contains(path), "{refused}");
+    }
 }
 
 #[test]

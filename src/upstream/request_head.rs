@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 
+use crate::accept::hops::Hops;
 use crate::authenticate::Place;
 use crate::parse::headers::{ConnectionTokens, is_hop_by_hop};
 use crate::parse::{BodyFraming, RequestHead};
@@ -36,8 +37,8 @@ pub struct Added<'a> {
     pub credential: Option<Place<'a>>,
     /// This request's id.
     pub request_id: RequestId,
-    /// The connection's other end.
-    pub client: IpAddr,
+    /// The way it came.
+    pub hops: &'a Hops<'a>,
 }
 
 /// Appends the head, with its empty line.
@@ -138,33 +139,53 @@ fn write_framing(out: &mut Vec<u8>, framing: BodyFraming) {
     }
 }
 
-/// `Via` is a MUST of RFC 9110, section 7.6.3; `Forwarded` is RFC 7239. The client's own copies
-/// are not believed: no hop before this one is trusted.
+/// `Via` is a MUST of RFC 9110, section 7.6.3; `Forwarded` is RFC 7239. Of what the client or a hop
+/// said, only what could be believed passes: see [`Hops`].
 fn write_forwarded(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, added: &Added<'_>) {
     out.extend_from_slice(b"Via: 1.1 keyway\r\nX-Request-Id: ");
     out.extend_from_slice(added.request_id.as_bytes());
     out.extend_from_slice(b"\r\nX-Forwarded-For: ");
-    push_ip(out, added.client);
-    // RFC 7239, section 6: an IPv6 address stands in brackets and quotes.
-    let (open, close): (&[u8], &[u8]) = if added.client.is_ipv6() {
-        (b"\"[", b"]\"")
-    } else {
-        (b"", b"")
-    };
-    out.extend_from_slice(b"\r\nForwarded: for=");
-    out.extend_from_slice(open);
-    push_ip(out, added.client);
-    out.extend_from_slice(close);
-    out.extend_from_slice(b";proto=http");
-    if head.authority.is_empty() {
-        out.extend_from_slice(b"\r\nX-Forwarded-Proto: http\r\n");
-        return;
+    for (place, address) in added.hops.from_client().enumerate() {
+        if place > 0 {
+            out.extend_from_slice(b", ");
+        }
+        push_ip(out, address);
     }
-    out.extend_from_slice(b";host=\"");
-    out.extend_from_slice(head.authority.as_bytes());
-    out.extend_from_slice(b"\"\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ");
-    out.extend_from_slice(head.authority.as_bytes());
+    out.extend_from_slice(b"\r\nForwarded: for=");
+    for (place, address) in added.hops.from_client().enumerate() {
+        if place > 0 {
+            out.extend_from_slice(b", for=");
+        }
+        push_node(out, address);
+    }
+    let proto: &[u8] = match added.hops.https {
+        Some(true) => b"https",
+        _ => b"http",
+    };
+    let host = added.hops.host.unwrap_or(head.authority).as_bytes();
+    out.extend_from_slice(b";proto=");
+    out.extend_from_slice(proto);
+    if !host.is_empty() {
+        out.extend_from_slice(b";host=\"");
+        out.extend_from_slice(host);
+        out.push(b'"');
+    }
     out.extend_from_slice(b"\r\n");
+    field(out, "X-Forwarded-Proto", proto);
+    if !host.is_empty() {
+        field(out, "X-Forwarded-Host", host);
+    }
+}
+
+/// RFC 7239, section 6: an IPv6 address stands in brackets and quotes.
+fn push_node(out: &mut Vec<u8>, address: IpAddr) {
+    if address.is_ipv6() {
+        out.extend_from_slice(b"\"[");
+        push_ip(out, address);
+        out.extend_from_slice(b"]\"");
+    } else {
+        push_ip(out, address);
+    }
 }
 
 fn write_identity(out: &mut Vec<u8>, identity: &Identity<'_>) {

@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::accept::admission::Admission;
+use crate::accept::hops::TrustedHops;
 use crate::accept::judge::Call;
 use crate::accept::turn_away::TurnedAway;
 use crate::authenticate::digest::Pepper;
@@ -98,6 +99,8 @@ pub struct Worker {
     pub clock: Clock,
     /// Secrets that keys are digested with.
     pub peppers: Arc<[Pepper]>,
+    /// The proxies in front that are believed.
+    pub trusted_hops: TrustedHops,
     /// Buffers for exchanges.
     pub buffers: Buffers,
     /// What takes the buffers of its idle connections back.
@@ -139,6 +142,7 @@ impl Worker {
             turned_away: TurnedAway::default(),
             clock: config.clock,
             peppers: Arc::clone(&config.peppers),
+            trusted_hops: config.settings.trusted_hops.clone(),
             buffers: Buffers::default(),
             parking: Parking::default(),
             deadlines: Rc::default(),

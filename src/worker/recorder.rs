@@ -96,7 +96,8 @@ impl Recorder {
         let line = LogLine {
             time: call.begun.wall,
             request_id: call.request_id.as_bytes(),
-            client: finished.peer,
+            peer: finished.peer,
+            client: call.client,
             method: call.method.text(head).as_bytes(),
             host: call.host.text(head).as_bytes(),
             path: call.path.text(head).as_bytes(),
