@@ -2,8 +2,9 @@
 
 mod support;
 
+use support::turn::head;
 use support::wait;
-use support::{Client, Gateway, Origin, World, post};
+use support::{Client, Gateway, Origin, World, post, request};
 
 /// Whether a connection that was made just now is served.
 fn is_served(client: &mut Client, gateway: &Gateway) -> bool {
@@ -180,4 +181,126 @@ fn a_connection_that_has_parked_is_still_closed_when_its_time_is_over() {
             .sum("keyway_connections_closed_total", &cause)
             == 5.0
     });
+}
+
+fn closed_for(gateway: &Gateway, cause: &str) -> f64 {
+    let name = "keyway_connections_closed_total";
+    gateway.metrics().sum(name, &[("cause", cause)])
+}
+
+/// Runs `step` every `pause_ms` until it says enough.
+fn steadily(pause_ms: u128, mut step: impl FnMut() -> bool) {
+    let began = wait::now();
+    let mut due_ms = 0;
+    wait::until("it to be enough", || {
+        if began.elapsed().as_millis() < due_ms {
+            return false;
+        }
+        due_ms += pause_ms;
+        step()
+    });
+}
+
+#[test]
+fn a_body_that_comes_too_slowly_is_408_though_it_never_pauses_for_long() {
+    let origin = Origin::echo();
+    let setup = Gateway::over(World::before(&[origin.address]))
+        .http("body_rate_min_bytes_per_s = 1000")
+        .http("rate_window_ms = 600");
+    let gateway = setup.start();
+    let forwarded = request("POST", "/orders/1").key(&gateway.world.key);
+    // Refused, and its body is read past: that must not take for ever either.
+    let refused = request("POST", "/orders/1");
+    for (sent, answered) in [(forwarded, true), (refused, false)] {
+        let mut client = gateway.client();
+        client.send(sent.announcing(10_000).bytes());
+        let began = wait::now();
+        steadily(20, || {
+            client.try_send("x").is_err() || began.elapsed().as_millis() > 2_500
+        });
+        if answered {
+            client.read().assert_refusal(408, "body-timeout");
+        } else {
+            client.read().assert_refusal(401, "key-missing");
+        }
+        client.finish();
+        client.assert_closed();
+    }
+    origin.wait_until_free();
+    wait::until("both to be counted", || {
+        closed_for(&gateway, "read_timeout") == 2.0
+    });
+}
+
+#[test]
+fn a_body_at_the_least_pace_is_waited_for_however_long_it_takes() {
+    let origin = Origin::echo();
+    let setup = Gateway::over(World::before(&[origin.address]))
+        .http("body_rate_min_bytes_per_s = 200")
+        .http("rate_window_ms = 500");
+    let gateway = setup.start();
+    let mut client = gateway.client();
+    let sent = request("POST", "/orders/1").key(&gateway.world.key);
+    client.send(sent.announcing(1_500).bytes());
+    let mut left = 30;
+    steadily(50, || {
+        client.send([b'x'; 50]);
+        left -= 1;
+        left == 0
+    });
+    assert_eq!(client.read().json()["body_bytes"], 1_500);
+}
+
+/// Sends without end at `/orders/long`.
+fn endless() -> Origin {
+    Origin::scripted(|turn| {
+        turn.send(head(200, &[("Content-Length", "1000000000")]) + "\r\n")?;
+        loop {
+            turn.send([0; 64 * 1024])?;
+        }
+    })
+}
+
+/// A client with a small window, for whom the gateway's kernel queues megabytes.
+fn small_reader(gateway: &Gateway) -> Client {
+    let mut client = gateway.client();
+    socket2::SockRef::from(client.stream())
+        .set_recv_buffer_size(32 * 1024)
+        .expect("a socket takes the option");
+    client.send(gateway.good().bytes());
+    client.read_head();
+    client
+}
+
+#[test]
+fn a_reader_that_takes_a_little_all_the_time_is_cut_off_below_the_least_pace() {
+    let origin = endless();
+    let setup = Gateway::over(World::before(&[origin.address]))
+        .http("answer_rate_min_bytes_per_s = 100000000")
+        .http("rate_window_ms = 600");
+    let gateway = setup.start();
+    let mut client = small_reader(&gateway);
+    steadily(10, || {
+        client.read_piece(1_000).is_err() || closed_for(&gateway, "write_timeout") == 1.0
+    });
+    wait::until("the cause to be counted", || {
+        closed_for(&gateway, "write_timeout") == 1.0
+    });
+    origin.wait_until_free();
+}
+
+/// The kernel lets a waiting write go on only when a third of what it queues was taken: longer than
+/// the deadline of a write, at the pace of this reader.
+#[test]
+fn a_slow_reader_above_the_least_pace_is_not_taken_for_one_that_takes_nothing() {
+    let origin = endless();
+    let setup = Gateway::over(World::before(&[origin.address]));
+    let gateway = setup.http("write_timeout_ms = 1000").start();
+    let mut client = small_reader(&gateway);
+    let began = wait::now();
+    steadily(50, || {
+        client.read_piece(10_000).expect("it goes on");
+        began.elapsed().as_secs() >= 6
+    });
+    assert_eq!(closed_for(&gateway, "write_timeout"), 0.0);
 }

@@ -334,11 +334,14 @@ impl Connection {
             return Ok(());
         }
         self.buffer.clear();
+        self.worker.body_begins(&self.watch);
         while left > 0 {
-            self.worker.client_until(&self.watch, Waiting::Body);
+            self.worker.body_awaited(&self.watch);
             let buffer = std::mem::take(&mut self.buffer);
             let outcome;
             (outcome, self.buffer) = self.stream.read.read_up_to(buffer, Some(left as u64)).await;
+            let bytes = outcome.as_ref().map_or(0, |bytes| *bytes as u64);
+            self.worker.body_came(&self.watch, bytes);
             self.buffer.clear();
             match outcome {
                 Ok(0) | Err(_) if self.watch.expired().is_some() => {

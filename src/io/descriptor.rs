@@ -1,11 +1,15 @@
-//! Lends a stream's descriptor to calls that want a borrowed one.
+//! Lends a stream's descriptor to calls that want a borrowed one, and asks the kernel what waits on
+//! one.
 
 #![expect(
     unsafe_code,
-    reason = "the runtime's stream gives its descriptor only as a number"
+    reason = "the runtime's stream gives its descriptor only as a number, and no safe call asks for \
+              the length of a send queue"
 )]
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, RawFd};
+
+use nix::libc;
 
 use super::Stream;
 
@@ -15,4 +19,35 @@ pub fn of(stream: &Stream) -> BorrowedFd<'_> {
     // lifetime is that of the borrow, so it cannot outlive it.
     // `a_reset_stream_shows_its_peer_a_reset` uses it.
     unsafe { BorrowedFd::borrow_raw(stream.fd()) }
+}
+
+/// Bytes that were written to `fd` and that its peer has not acknowledged; `None` if the kernel does
+/// not say.
+pub fn unsent_bytes(fd: RawFd) -> Option<u32> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: `SIOCOUTQ`, which is `TIOCOUTQ` (tcp(7)), writes one int to where it points, and that
+    // is a local of this type. A descriptor that is closed or no socket makes it fail.
+    // `a_queue_shrinks_when_its_peer_reads` uses it.
+    let outcome = unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut bytes) };
+    (outcome == 0).then(|| u32::try_from(bytes).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_queue_shrinks_when_its_peer_reads() {
+        let (mut near, mut far) = UnixStream::pair().unwrap();
+        assert_eq!(unsent_bytes(near.as_raw_fd()), Some(0));
+        near.write_all(&[0; 1000]).unwrap();
+        assert!(unsent_bytes(near.as_raw_fd()) > Some(0));
+        far.read_exact(&mut [0; 1000]).unwrap();
+        assert_eq!(unsent_bytes(near.as_raw_fd()), Some(0));
+        assert_eq!(unsent_bytes(-1), None);
+    }
 }

@@ -16,6 +16,7 @@ mod race;
 mod stream;
 
 pub use buffers::{BUFFER_BYTES, Buffers};
+pub use descriptor::unsent_bytes;
 pub use driver::{Driver, Runtime};
 pub use listener::Listener;
 pub use nix::sys::socket::Shutdown;

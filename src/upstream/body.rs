@@ -2,11 +2,12 @@
 //! is not read from the sender, so memory stays at two buffers however large the body is.
 
 use std::cell::Cell;
+use std::io;
 
 use super::recode::{RecodeError, Recoder};
 use crate::io::{ReadHalf, WriteHalf};
 use crate::worker::Worker;
-use crate::worker::deadline::{Waiting, Watch};
+use crate::worker::deadline::Watch;
 
 /// Which way a body goes; decides whose deadline runs while a read or a write waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,12 +51,15 @@ pub async fn pass(
     bytes: &Cell<u64>,
 ) -> Result<Moved, BodyError> {
     let mut input = worker.buffers.take();
+    if direction == Direction::Up {
+        worker.body_begins(watch);
+    }
     let moved = loop {
         if !pending.is_empty() {
             let outcome;
             direction.before_write(worker, watch);
             (outcome, pending) = sink.write_all(pending, 0).await;
-            direction.after_write(watch);
+            direction.after_write(worker, watch, &outcome);
             let Ok(written) = outcome else {
                 break Err(BodyError::Sink);
             };
@@ -68,7 +72,7 @@ pub async fn pass(
         let outcome;
         direction.before_read(worker, watch);
         (outcome, input) = source.read_up_to(input, recoder.read_max()).await;
-        direction.after_read(watch);
+        direction.after_read(worker, watch, &outcome);
         direction.note_read(bytes, &outcome);
         match step(recoder, outcome, &mut input, &mut pending) {
             Ok(None) => input.clear(),
@@ -77,7 +81,7 @@ pub async fn pass(
                 direction.before_write(worker, watch);
                 let outcome;
                 (outcome, pending) = sink.write_all(pending, 0).await;
-                direction.after_write(watch);
+                direction.after_write(worker, watch, &outcome);
                 let Ok(written) = outcome else {
                     break Err(BodyError::Sink);
                 };
@@ -117,10 +121,14 @@ fn step(
     Ok(None)
 }
 
+fn moved(outcome: &io::Result<usize>) -> u64 {
+    outcome.as_ref().map_or(0, |bytes| *bytes as u64)
+}
+
 impl Direction {
     fn before_read(self, worker: &Worker, watch: &Watch) {
         match self {
-            Self::Up => worker.client_until(watch, Waiting::Body),
+            Self::Up => worker.body_awaited(watch),
             Self::Down {
                 response_timeout_ms,
             } => {
@@ -129,9 +137,9 @@ impl Direction {
         }
     }
 
-    fn after_read(self, watch: &Watch) {
+    fn after_read(self, worker: &Worker, watch: &Watch, outcome: &io::Result<usize>) {
         match self {
-            Self::Up => watch.client_free(),
+            Self::Up => worker.body_came(watch, moved(outcome)),
             Self::Down { .. } => watch.upstream_free(),
         }
     }
@@ -139,14 +147,14 @@ impl Direction {
     fn before_write(self, worker: &Worker, watch: &Watch) {
         match self {
             Self::Up => watch.upstream_until(worker.now_ms() + worker.http.write_timeout_ms),
-            Self::Down { .. } => worker.client_until(watch, Waiting::Taking),
+            Self::Down { .. } => worker.answer_offered(watch),
         }
     }
 
-    fn after_write(self, watch: &Watch) {
+    fn after_write(self, worker: &Worker, watch: &Watch, outcome: &io::Result<usize>) {
         match self {
             Self::Up => watch.upstream_free(),
-            Self::Down { .. } => watch.client_free(),
+            Self::Down { .. } => worker.answer_taken(watch, moved(outcome)),
         }
     }
 

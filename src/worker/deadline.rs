@@ -5,6 +5,9 @@
 //! with whatever had arrived, and its code asks [`Watch::expired`] why. So no operation is ever
 //! canceled, setting a deadline costs two stores, and a deadline is late by one sweep at most.
 //!
+//! A client's two directions are watched apart, for an answer may begin before its request has come
+//! whole. Both have a least pace beside their deadline, see [`pace`](super::pace).
+//!
 //! Invariant: a watch never names a descriptor that its owner has closed. [`Guard`] is declared
 //! after the stream it watches, so it is dropped first; [`Watch::release`] ends an upstream's turn.
 
@@ -12,7 +15,8 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
-use crate::io::{Peek, Shutdown, peek, shut};
+use super::pace::{Credit, Pace};
+use crate::io::{Peek, Shutdown, peek, shut, unsent_bytes};
 
 /// What a connection waits for on its client's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,10 @@ pub struct Watch {
     client: RawFd,
     client_due_ms: Cell<u64>,
     waiting: Cell<Waiting>,
+    body: Paced,
+    taking_due_ms: Cell<u64>,
+    answer: Paced,
+    queued: Cell<Option<u32>>,
     upstream: Cell<Option<RawFd>>,
     upstream_due_ms: Cell<u64>,
     client_expired: Cell<Option<Waiting>>,
@@ -42,14 +50,47 @@ pub struct Watch {
     client_gone: Cell<bool>,
 }
 
+/// One direction of a client.
+#[derive(Debug, Default)]
+struct Paced {
+    /// What it may still fall behind.
+    credit: Cell<Credit>,
+    /// Since when it has been waited for.
+    since_ms: Cell<u64>,
+    /// Bytes that were seen to move in the middle of an operation, whose end will count them again.
+    early_bytes: Cell<u64>,
+}
+
+impl Paced {
+    /// Waiting begins; how long it may take.
+    fn begin(&self, pace: Pace, now_ms: u64) -> u64 {
+        self.since_ms.set(now_ms);
+        pace.lasts_ms(self.credit.get())
+    }
+
+    /// So many bytes moved; waiting goes on or ends.
+    fn moved(&self, pace: Pace, now_ms: u64, bytes: u64) {
+        let waited_ms = now_ms.saturating_sub(self.since_ms.replace(now_ms));
+        self.credit
+            .set(pace.after(self.credit.get(), waited_ms, bytes));
+    }
+}
+
 const NEVER_MS: u64 = u64::MAX;
 
 impl Watch {
-    fn new(client: RawFd) -> Self {
+    fn new(client: RawFd, answer_pace: Pace) -> Self {
         Self {
             client,
             client_due_ms: Cell::new(NEVER_MS),
             waiting: Cell::new(Waiting::Nothing),
+            body: Paced::default(),
+            taking_due_ms: Cell::new(NEVER_MS),
+            answer: Paced {
+                credit: Cell::new(answer_pace.full()),
+                ..Paced::default()
+            },
+            queued: Cell::new(None),
             upstream: Cell::new(None),
             upstream_due_ms: Cell::new(NEVER_MS),
             client_expired: Cell::new(None),
@@ -60,13 +101,49 @@ impl Watch {
 
     /// The client has until `due_ms` (monotonic) for `what`.
     pub fn client_until(&self, what: Waiting, due_ms: u64) {
+        if what == Waiting::Taking {
+            return self.taking_due_ms.set(due_ms);
+        }
         self.waiting.set(what);
         self.client_due_ms.set(due_ms);
+    }
+
+    /// Sets what the client may fall behind in its body.
+    pub fn body_credit(&self, credit: Credit) {
+        self.body.credit.set(credit);
+    }
+
+    /// More of a body is awaited.
+    pub fn body_awaited(&self, pace: Pace, now_ms: u64, timeout_ms: u64) {
+        let left_ms = self.body.begin(pace, now_ms).min(timeout_ms);
+        self.client_until(Waiting::Body, now_ms + left_ms);
+    }
+
+    /// Some of it came, or it ended.
+    pub fn body_came(&self, pace: Pace, now_ms: u64, bytes: u64) {
+        self.body.moved(pace, now_ms, bytes);
+        self.client_until(Waiting::Nothing, NEVER_MS);
+    }
+
+    /// A part of an answer is offered to the client.
+    pub fn answer_offered(&self, pace: Pace, now_ms: u64, timeout_ms: u64) {
+        let left_ms = self.answer.begin(pace, now_ms).min(timeout_ms);
+        self.queued.set(None);
+        self.taking_due_ms.set(now_ms + left_ms);
+    }
+
+    /// It was taken, or the client is gone.
+    pub fn answer_taken(&self, pace: Pace, now_ms: u64, bytes: u64) {
+        let early_bytes = self.answer.early_bytes.take();
+        let bytes = bytes.saturating_sub(early_bytes);
+        self.answer.moved(pace, now_ms, bytes);
+        self.taking_due_ms.set(NEVER_MS);
     }
 
     /// Nothing is asked of the client for now.
     pub fn client_free(&self) {
         self.client_until(Waiting::Nothing, NEVER_MS);
+        self.taking_due_ms.set(NEVER_MS);
     }
 
     /// The upstream connection `fd` belongs to this exchange until [`Watch::release`].
@@ -107,9 +184,18 @@ impl Watch {
         self.client_gone.get()
     }
 
-    fn sweep(&self, now_ms: u64, look_for_gone: bool) {
+    fn sweep(&self, now_ms: u64, rules: Rules) {
+        let taking = self.taking_due_ms.get() != NEVER_MS;
+        if taking && (rules.look || self.taking_due_ms.get() <= now_ms) {
+            self.look_what_is_taken(now_ms, rules);
+        }
+        if self.taking_due_ms.get() <= now_ms {
+            self.taking_due_ms.set(NEVER_MS);
+            self.expire_client(Waiting::Taking);
+        }
         if self.client_due_ms.get() <= now_ms {
-            self.expire_client();
+            self.client_due_ms.set(NEVER_MS);
+            self.expire_client(self.waiting.get());
         }
         let Some(upstream) = self.upstream.get() else {
             return;
@@ -118,7 +204,8 @@ impl Watch {
             self.upstream_expired.set(true);
             self.upstream_due_ms.set(NEVER_MS);
             shut(upstream, Shutdown::Both);
-        } else if look_for_gone
+        } else if rules.look
+            && !taking
             && self.waiting.get() == Waiting::Nothing
             && peek(self.client) == Peek::Gone
         {
@@ -128,10 +215,27 @@ impl Watch {
         }
     }
 
-    fn expire_client(&self) {
-        let what = self.waiting.get();
+    /// A write ends only when the kernel has room for the rest of it, which it sees late: after a
+    /// third of what may wait was taken. What the client takes in the meantime shows in how much
+    /// still waits.
+    fn look_what_is_taken(&self, now_ms: u64, rules: Rules) {
+        let Some(queued) = unsent_bytes(self.client) else {
+            return;
+        };
+        let before = self.queued.replace(Some(queued));
+        let taken = u64::from(before.map_or(0, |before| before.saturating_sub(queued)));
+        if taken > 0 {
+            self.answer.moved(rules.answer_pace, now_ms, taken);
+            let early_bytes = self.answer.early_bytes.get() + taken;
+            self.answer.early_bytes.set(early_bytes);
+            let left_ms = rules.answer_pace.lasts_ms(self.answer.credit.get());
+            self.taking_due_ms
+                .set(now_ms + left_ms.min(rules.write_timeout_ms));
+        }
+    }
+
+    fn expire_client(&self, what: Waiting) {
         self.client_expired.set(Some(what));
-        self.client_due_ms.set(NEVER_MS);
         match what {
             // The answer that says so must still go out.
             Waiting::Head | Waiting::Body => shut(self.client, Shutdown::Read),
@@ -140,9 +244,20 @@ impl Watch {
     }
 }
 
+/// What one sweep goes by.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    /// This sweep asks the kernel about connections, one system call each.
+    look: bool,
+    answer_pace: Pace,
+    write_timeout_ms: u64,
+}
+
 /// All watches of one worker.
 #[derive(Debug, Default)]
 pub struct Deadlines {
+    answer_pace: Pace,
+    write_timeout_ms: u64,
     watches: RefCell<Vec<Option<Rc<Watch>>>>,
     free: RefCell<Vec<usize>>,
     sweeps: Cell<u32>,
@@ -171,14 +286,29 @@ impl Drop for Guard {
     }
 }
 
-/// A client that left is looked for every this many sweeps: one system call for each connection
-/// that waits for its upstream.
+/// A client that left is looked for every this many sweeps, and so is what a slow one has taken: one
+/// system call for each connection that waits for its upstream or its client.
 const SWEEPS_PER_LOOK: u32 = 10;
 
 impl Deadlines {
+    /// No watch yet; clients take their answers at `answer_pace` and never pause longer than
+    /// `write_timeout_ms`.
+    pub fn new(answer_pace: Pace, write_timeout_ms: u64) -> Self {
+        Self {
+            answer_pace,
+            write_timeout_ms,
+            ..Self::default()
+        }
+    }
+
+    /// The least pace of those who take answers.
+    pub fn answer_pace(&self) -> Pace {
+        self.answer_pace
+    }
+
     /// Watches the connection `client`.
     pub fn watch(self: &Rc<Self>, client: RawFd) -> Guard {
-        let watch = Rc::new(Watch::new(client));
+        let watch = Rc::new(Watch::new(client, self.answer_pace));
         let mut watches = self.watches.borrow_mut();
         let place = self.free.borrow_mut().pop().unwrap_or_else(|| {
             watches.push(None);
@@ -196,9 +326,13 @@ impl Deadlines {
     pub fn sweep(&self, now_ms: u64) {
         let sweeps = self.sweeps.get().wrapping_add(1);
         self.sweeps.set(sweeps);
-        let look_for_gone = sweeps.is_multiple_of(SWEEPS_PER_LOOK);
+        let rules = Rules {
+            look: sweeps.is_multiple_of(SWEEPS_PER_LOOK),
+            answer_pace: self.answer_pace,
+            write_timeout_ms: self.write_timeout_ms,
+        };
         for watch in self.watches.borrow().iter().flatten() {
-            watch.sweep(now_ms, look_for_gone);
+            watch.sweep(now_ms, rules);
         }
     }
 

@@ -5,6 +5,7 @@
 //! heartbeat (deadlines, new views, counters), [`recorder`] what it remembers of requests.
 
 pub mod deadline;
+pub mod pace;
 pub mod pulse;
 pub mod recorder;
 pub mod start;
@@ -36,6 +37,7 @@ use crate::snapshot::{View, ViewSlot};
 use crate::upstream::pool::Pool;
 
 use deadline::{Deadlines, Waiting, Watch};
+use pace::Pace;
 use recorder::{Finished, Recorder};
 
 /// Pause between two lines about failed accepts.
@@ -105,6 +107,8 @@ pub struct Worker {
     pub buffers: Buffers,
     /// What takes the buffers of its idle connections back.
     pub parking: Parking,
+    /// The least pace of a request's body.
+    pub body_pace: Pace,
     /// Deadlines of its connections.
     pub deadlines: Rc<Deadlines>,
     /// Its idle connections to targets.
@@ -145,7 +149,11 @@ impl Worker {
             trusted_hops: config.settings.trusted_hops.clone(),
             buffers: Buffers::default(),
             parking: Parking::default(),
-            deadlines: Rc::default(),
+            deadlines: Rc::new(Deadlines::new(
+                Pace::new(http.answer_rate_min_bytes_per_s, http.rate_window_ms),
+                http.write_timeout_ms,
+            )),
+            body_pace: Pace::new(http.body_rate_min_bytes_per_s, http.rate_window_ms),
             pool: RefCell::new(Pool::new(
                 http.upstream_idle_max,
                 http.upstream_idle_timeout_ms,
@@ -213,6 +221,35 @@ impl Worker {
             Waiting::Taking => self.http.write_timeout_ms,
         };
         watch.client_until(what, self.now_ms() + timeout_ms);
+    }
+
+    /// A request's body begins, and its client may be as slow as any.
+    pub fn body_begins(&self, watch: &Watch) {
+        watch.body_credit(self.body_pace.full());
+    }
+
+    /// More of a body is awaited from the client.
+    pub fn body_awaited(&self, watch: &Watch) {
+        watch.body_awaited(self.body_pace, self.now_ms(), self.http.body_timeout_ms);
+    }
+
+    /// So many bytes of it came.
+    pub fn body_came(&self, watch: &Watch, bytes: u64) {
+        watch.body_came(self.body_pace, self.now_ms(), bytes);
+    }
+
+    /// A part of an answer is offered to the client.
+    pub fn answer_offered(&self, watch: &Watch) {
+        watch.answer_offered(
+            self.deadlines.answer_pace(),
+            self.now_ms(),
+            self.http.write_timeout_ms,
+        );
+    }
+
+    /// So many bytes of it were taken.
+    pub fn answer_taken(&self, watch: &Watch, bytes: u64) {
+        watch.answer_taken(self.deadlines.answer_pace(), self.now_ms(), bytes);
     }
 
     /// The node drains: no new connections, and open ones end after their request.
