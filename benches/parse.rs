@@ -9,8 +9,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use keyway::authenticate::digest::Pepper;
 use keyway::authenticate::key_form::{is_ours, mint};
 use keyway::parse::{ChunkLimits, ChunkedDecoder, HeadLimits, parse_request, parse_response};
-use keyway::route::{ApiIndex, Router};
-use keyway::snapshot::catalog::RouteEntry;
+use keyway::route::{ApiIndex, Asked, Router};
+use keyway::snapshot::catalog::{ApiEntry, RouteEntry};
 use keyway::snapshot::record::Environment;
 
 const LIMITS: HeadLimits = HeadLimits {
@@ -80,20 +80,16 @@ fn router(routes: u32) -> Router {
         methods: methods.iter().map(|method| (*method).to_owned()).collect(),
         ..RouteEntry::default()
     };
-    let apis: Vec<[RouteEntry; 2]> = (0..routes / 2)
+    let apis: Vec<ApiEntry> = (0..routes / 2)
         .map(|api| {
             let lines = entry(format!("/orders{api}/{{id}}/lines"), &["GET", "POST"]);
-            [lines, entry(format!("/orders{api}/*"), &[])]
+            ApiEntry {
+                routes: vec![lines, entry(format!("/orders{api}/*"), &[])],
+                ..ApiEntry::default()
+            }
         })
         .collect();
-    let hosts: &[String] = &[];
-    Router::build(
-        (0..)
-            .map(ApiIndex)
-            .zip(&apis)
-            .map(|(api, routes)| (api, hosts, &routes[..])),
-    )
-    .expect("routes without conflict")
+    Router::build((0..).map(ApiIndex).zip(&apis)).expect("routes without conflict")
 }
 
 fn routes(criterion: &mut Criterion) {
@@ -114,7 +110,7 @@ fn routes(criterion: &mut Criterion) {
                 let Ok(keyway::parse::Status::Complete((head, _))) = parsed else {
                     return false;
                 };
-                router.find(head.host, head.path, head.method).is_ok()
+                router.find(&Asked::of(&head)).is_ok()
             });
         });
     }

@@ -21,7 +21,7 @@ use crate::limit::{Hold, Refused, Shard, headers};
 use crate::parse::{BodyFraming, RequestHead};
 use crate::refusal::Refusal;
 use crate::route::balance::Balance;
-use crate::route::{ApiIndex, NoRoute, UpstreamIndex, path};
+use crate::route::{ApiIndex, Asked, NoRoute, UpstreamIndex, path};
 use crate::snapshot::{KeyRecord, View};
 
 /// What the decision needs beside the request: the worker's own state, borrowed for its time.
@@ -77,7 +77,7 @@ pub fn admit<'v: 'h, 'h>(
     let found = view
         .catalog()
         .router
-        .find(head.host, head.path, head.method)
+        .find(&Asked::of(head))
         .map_err(no_route)?;
     seen.api = Some(found.api);
     let api = view.catalog().api(found.api);
@@ -118,6 +118,7 @@ fn no_route(cause: NoRoute<'_>) -> Refusal {
     match cause {
         NoRoute::Unknown => Refusal::RouteUnknown,
         NoRoute::Method(_) => Refusal::MethodNotAllowed,
+        NoRoute::Version => Refusal::ApiVersionUnknown,
     }
 }
 

@@ -36,6 +36,8 @@ pub enum Refusal {
     RouteUnknown,
     /// The path matches an API that does not list the method.
     MethodNotAllowed,
+    /// The API tells its versions apart by a header, which names none of them or is absent.
+    ApiVersionUnknown,
     /// The API wants a key and none came.
     KeyMissing,
     /// More than one place of the request carries a key.
@@ -215,6 +217,12 @@ impl Refusal {
                 "method-not-allowed",
                 "This method is not served here",
                 "method",
+            ),
+            Self::ApiVersionUnknown => face(
+                400,
+                "api-version-unknown",
+                "The request names no version that is served here",
+                "api_version",
             ),
             Self::KeyMissing => face(401, "key-missing", "This API needs a key", "key_missing"),
             Self::KeyAmbiguous => face(

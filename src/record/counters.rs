@@ -84,7 +84,7 @@ const NAMED: usize = 18;
 const CLASSES: usize = 6;
 const CLOSES: usize = 10;
 /// How many different refusals there are.
-pub const REFUSAL_COUNT: usize = 35;
+pub const REFUSAL_COUNT: usize = 36;
 
 // Where each group of words starts.
 const CLASS_AT: usize = NAMED;
@@ -328,6 +328,7 @@ pub const REFUSALS: [Refusal; REFUSAL_COUNT] = [
     Refusal::UpstreamTimeout,
     Refusal::Internal,
     Refusal::LimitUnavailable,
+    Refusal::ApiVersionUnknown,
 ];
 
 /// Where a refusal stands in [`REFUSALS`]; a new variant does not compile until it is listed.
@@ -368,6 +369,7 @@ const fn refusal_slot(refusal: Refusal) -> usize {
         Refusal::UpstreamTimeout => 32,
         Refusal::Internal => 33,
         Refusal::LimitUnavailable => 34,
+        Refusal::ApiVersionUnknown => 35,
     }
 }
 

@@ -1,23 +1,55 @@
-//! Finds the API for a host, path and method, without allocation.
+//! Finds the route for a request, without allocation.
 //!
-//! A tree of segments a host, and one for the APIs that answer on every host. At each segment the
-//! literal branch is tried first, then the parameter, then the prefix (`*`) that reaches this far,
-//! stepping back where a branch leads nowhere: so the most specific pattern wins, read from the
-//! left. The path alone picks the pattern; only then the method picks among its routes, and a
-//! method that none of them lists is answered with those that are listed, never with a less
-//! specific pattern. Likewise a host's own tree decides alone once the path matches in it.
+//! What decides, in this order:
+//!
+//! 1. **Host**: a host's own routes before those of the longest wildcard above it
+//!    (`*.eu.example.com`), then the next shorter one, then those of every host. The first of them
+//!    in which the path matches decides alone.
+//! 2. **Path**: the most specific pattern, read from the left: at each segment a literal before a
+//!    parameter before the prefix (`*`) that reaches this far, stepping back where a branch leads
+//!    nowhere. It decides alone: if the method or the conditions of its routes do not fit, no less
+//!    specific pattern takes over.
+//! 3. **Method**: a method that no route of the pattern takes is answered with those that are.
+//! 4. **Conditions** on headers and query, API versions in a header among them: of the routes that
+//!    are left the one with the most conditions, then with more of them on headers, then with more
+//!    exact ones, then with more prefixes, then the first in the catalog. The first whose
+//!    conditions all hold is meant. If none is, nothing is served here, or, where only the version
+//!    is missing or wrong, no such version is.
 //!
 //! Literals are compared by what a path's escapes stand for: `/%6frders` is `/orders` here as it
 //! is to an upstream, so that a spelling cannot slip past a specific route into a general one. The
 //! checks of [`path`](super::path) see to it that no escape moves a segment's boundary.
+//!
+//! The work for one request is bounded when a catalog is loaded: at most [`STEPS_MAX`] places of a
+//! tree are looked at, in at most [`WILDCARDS_MAX`](hosts::WILDCARDS_MAX) + 2 trees, and at most
+//! [`CANDIDATES_MAX`](endpoint::CANDIDATES_MAX) routes are compared, whatever the number of
+//! routes. Each node counts how far a request could make a search below it go; a route that would
+//! take its tree beyond the bound is refused.
+
+mod endpoint;
+mod error;
+mod hosts;
+
+use std::fmt;
 
 use ahash::RandomState;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashTable;
+use httparse::Header;
 
+use crate::parse::RequestHead;
 use crate::route::ApiIndex;
+use crate::route::condition::{self, Conditions};
 use crate::route::path::first_octet;
-use crate::route::pattern::{self, HOST_BYTES_MAX, PatternFault, SEGMENT_BYTES_MAX, Segment};
-use crate::snapshot::catalog::RouteEntry;
+use crate::route::pattern::{self, SEGMENT_BYTES_MAX, SEGMENTS_MAX, Segment};
+use crate::snapshot::catalog::{ApiEntry, RouteEntry, VersionPlace};
+
+pub use error::RouteError;
+
+use endpoint::Endpoint;
+use hosts::Hosts;
+
+/// Most places of one tree that a search may look at.
+pub const STEPS_MAX: u32 = 256;
 
 /// The route that a request matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,68 +60,54 @@ pub struct RouteMatch {
     pub route: u16,
 }
 
+/// What of a request decides its route.
+#[derive(Clone, Copy)]
+pub struct Asked<'r> {
+    /// Without port, in any case.
+    pub host: &'r str,
+    /// Percent-encoded; passed [`check_path`](crate::route::path::check_path).
+    pub path: &'r str,
+    /// The method.
+    pub method: &'r str,
+    /// Without its `?`.
+    pub query: Option<&'r str>,
+    /// All header lines.
+    pub headers: &'r [Header<'r>],
+}
+
+impl<'r> Asked<'r> {
+    /// What `head` asks for.
+    pub fn of(head: &'r RequestHead<'_, 'r>) -> Self {
+        Self {
+            host: head.host,
+            path: head.path,
+            method: head.method,
+            query: head.query,
+            headers: head.headers,
+        }
+    }
+}
+
+/// Shows neither query nor headers: both may hold a key.
+impl fmt::Debug for Asked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asked")
+            .field("host", &self.host)
+            .field("path", &self.path)
+            .field("method", &self.method)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Why there is no route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoRoute<'r> {
-    /// No API matches the host and path.
+    /// No route matches the host, path and conditions.
     Unknown,
     /// The path is known, the method is not among its methods: the value for `Allow`.
     Method(&'r str),
-}
-
-/// Why routes cannot be compiled. Its text begins with the fault's place in the catalog.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RouteError {
-    /// A host is not a lower-case name or address without port.
-    #[error("apis[{}].hosts[{host}]: a host is a name in lower case without port", api.0)]
-    Host {
-        /// The API.
-        api: ApiIndex,
-        /// The host's index in it.
-        host: usize,
-    },
-    /// A path pattern is malformed.
-    #[error("apis[{}].routes[{route}].path: {fault}", api.0)]
-    Path {
-        /// The API.
-        api: ApiIndex,
-        /// The route's index in it.
-        route: usize,
-        /// The fault.
-        fault: PatternFault,
-    },
-    /// A method is not an upper-case token, or is never forwarded.
-    #[error("apis[{}].routes[{route}].methods[{method}]: a method is upper case, \
-             and neither CONNECT nor TRACE", api.0)]
-    Method {
-        /// The API.
-        api: ApiIndex,
-        /// The route's index in it.
-        route: usize,
-        /// The method's index in that.
-        method: usize,
-    },
-    /// Two routes claim the same pattern on the same host with a common method.
-    #[error("apis[{}].routes[{route}]: claims {path} like apis[{}].routes[{other_route}], \
-             with a method and a host in common", api.0, other.0)]
-    Conflict {
-        /// The API that came second.
-        api: ApiIndex,
-        /// Its route.
-        route: usize,
-        /// The API that came first; it may be the same one.
-        other: ApiIndex,
-        /// Its route.
-        other_route: usize,
-        /// The pattern as the second one writes it.
-        path: String,
-    },
-    /// More than 65 536 routes in one API.
-    #[error("apis[{}].routes: an API has at most 65536 routes", api.0)]
-    TooManyRoutes {
-        /// The API.
-        api: ApiIndex,
-    },
+    /// Only the version that the request names in its header, or fails to name, is in the way.
+    Version,
 }
 
 /// Index of a [`Node`]; the first one is the root of the tree for every host.
@@ -99,8 +117,7 @@ const ANY_HOST: NodeIndex = 0;
 /// All routes of a catalog, compiled.
 #[derive(Debug)]
 pub struct Router {
-    /// The roots of the trees of single hosts.
-    hosts: HashMap<Box<[u8]>, NodeIndex, RandomState>,
+    hosts: Hosts,
     nodes: Vec<Node>,
     /// The literal branches of all nodes, found by node and text.
     branches: HashTable<Branch>,
@@ -112,8 +129,10 @@ pub struct Router {
 struct Node {
     /// A branch for any one segment.
     parameter: Option<NodeIndex>,
-    /// True if there are literal branches.
-    branches: bool,
+    /// Most places that a search may look at behind one literal branch; 0 without any.
+    branch_steps: u32,
+    /// Most places that a search may look at from here on, this one included.
+    steps: u32,
     /// The routes of a path that ends here.
     exact: Option<Box<Endpoint>>,
     /// The routes of a path that ends here or goes on.
@@ -127,16 +146,6 @@ struct Branch {
     to: NodeIndex,
 }
 
-/// The routes of one pattern, told apart by method.
-#[derive(Debug, Default)]
-struct Endpoint {
-    /// The route for every method; then there is no other.
-    every: Option<RouteMatch>,
-    methods: Vec<(Box<str>, RouteMatch)>,
-    /// The methods as the value of `Allow`.
-    allow: String,
-}
-
 impl Default for Router {
     /// A router that knows no route.
     fn default() -> Self {
@@ -144,7 +153,7 @@ impl Default for Router {
         // the same catalog behaves the same everywhere.
         let hasher = RandomState::with_seeds(1, 2, 3, 4);
         Self {
-            hosts: HashMap::with_hasher(hasher.clone()),
+            hosts: Hosts::new(hasher.clone()),
             nodes: vec![Node::default()],
             branches: HashTable::new(),
             hasher,
@@ -152,79 +161,135 @@ impl Default for Router {
     }
 }
 
+/// A request's path, cut into as many segments as the longest pattern has, and one more.
+struct Cut<'r> {
+    path: &'r [u8],
+    ends: [usize; SEGMENTS_MAX + 2],
+    count: usize,
+}
+
+impl<'r> Cut<'r> {
+    fn new(path: &'r [u8]) -> Self {
+        let mut cut = Self {
+            path,
+            ends: [0; SEGMENTS_MAX + 2],
+            count: 0,
+        };
+        for end in memchr::memchr_iter(b'/', path).chain([path.len()]) {
+            let Some(slot) = cut.ends.get_mut(cut.count) else {
+                break;
+            };
+            *slot = end;
+            cut.count += 1;
+        }
+        cut
+    }
+
+    /// The segment at `place`; `None` behind the last one.
+    fn segment(&self, place: usize) -> Option<&'r [u8]> {
+        if place >= self.count {
+            return None;
+        }
+        let start = place
+            .checked_sub(1)
+            .map_or(0, |before| self.ends[before] + 1);
+        Some(&self.path[start..self.ends[place]])
+    }
+}
+
 impl Router {
-    /// Compiles the routes of all APIs: each with its index, its hosts (none: every host) and its
-    /// routes.
+    /// Compiles the routes of all APIs, each with its index.
     pub fn build<'a>(
-        apis: impl Iterator<Item = (ApiIndex, &'a [String], &'a [RouteEntry])>,
+        apis: impl Iterator<Item = (ApiIndex, &'a ApiEntry)>,
     ) -> Result<Self, RouteError> {
         let mut router = Self::default();
-        for (api, hosts, routes) in apis {
-            let roots = router.roots(api, hosts)?;
-            for (route, entry) in routes.iter().enumerate() {
-                check_methods(api, route, entry)?;
-                let segments = pattern::parse(&entry.path).map_err(|fault| RouteError::Path {
-                    api,
-                    route,
-                    fault,
-                })?;
-                let number = u16::try_from(route).map_err(|_| RouteError::TooManyRoutes { api })?;
-                for root in &roots {
-                    let endpoint = router.endpoint(*root, &segments);
-                    endpoint.claim(RouteMatch { api, route: number }, entry)?;
-                }
+        for (api, entry) in apis {
+            router.add(api, entry)?;
+        }
+        if let Some(api) = router.hosts.nested_too_deep() {
+            return Err(RouteError::TooManyWildcards { api });
+        }
+        for node in &mut router.nodes {
+            for endpoint in node.exact.iter_mut().chain(&mut node.rest) {
+                endpoint.seal()?;
             }
         }
         Ok(router)
     }
 
-    /// Finds the route for a request. `host` comes without port, in any case; `path` is
-    /// percent-encoded and passed [`check_path`](crate::route::path::check_path).
-    pub fn find(&self, host: &str, path: &str, method: &str) -> Result<RouteMatch, NoRoute<'_>> {
-        let Some(relative) = path.strip_prefix('/') else {
-            return Err(NoRoute::Unknown);
-        };
-        let relative = Some(relative.as_bytes());
-        self.root_of(host.as_bytes())
-            .and_then(|root| self.descend(root, relative))
-            .or_else(|| self.descend(ANY_HOST, relative))
+    fn add(&mut self, api: ApiIndex, entry: &ApiEntry) -> Result<(), RouteError> {
+        let roots = self.roots(api, &entry.hosts)?;
+        let (version, before) = version_of(api, entry)?;
+        for (route, written) in entry.routes.iter().enumerate() {
+            check_methods(api, route, written)?;
+            let number = u16::try_from(route).map_err(|_| RouteError::TooManyRoutes { api })?;
+            let segments = pattern::parse(&written.path).map_err(|fault| RouteError::Path {
+                api,
+                route,
+                fault,
+            })?;
+            let segments: Vec<Segment> = before.iter().cloned().chain(segments).collect();
+            let conditions = Conditions::new(&written.headers, &written.query, version.as_ref())
+                .map_err(|(list, at, fault)| RouteError::Condition {
+                    api,
+                    route,
+                    list,
+                    at,
+                    fault,
+                })?;
+            for root in &roots {
+                let endpoint = self.endpoint(*root, &segments);
+                let found = RouteMatch { api, route: number };
+                endpoint.claim(found, &written.path, &written.methods, &conditions)?;
+                if self.nodes[*root].steps > STEPS_MAX {
+                    return Err(RouteError::TooManySteps { api, route });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the route for a request.
+    pub fn find(&self, asked: &Asked<'_>) -> Result<RouteMatch, NoRoute<'_>> {
+        self.endpoint_of(asked.host, asked.path)
             .ok_or(NoRoute::Unknown)?
-            .route_for(method)
+            .route_for(asked)
     }
 
-    /// The tree of a host that has its own.
-    fn root_of(&self, host: &[u8]) -> Option<NodeIndex> {
-        // RFC 9110, section 4.2.3: "The scheme and host are case-insensitive and normally provided
-        // in lowercase". A name may end in the dot of DNS's root and is the same name.
-        let host = host.strip_suffix(b".").unwrap_or(host);
-        if self.hosts.is_empty() || host.len() > HOST_BYTES_MAX {
-            return None;
-        }
-        if !host.iter().any(u8::is_ascii_uppercase) {
-            return self.hosts.get(host).copied();
-        }
-        let mut lower = [0; HOST_BYTES_MAX];
-        let lower = &mut lower[..host.len()];
-        lower.copy_from_slice(host);
-        lower.make_ascii_lowercase();
-        self.hosts.get(&*lower).copied()
+    /// The first route that a preflight (Fetch standard, section 3.2.2) for `asked.method` could
+    /// mean and that `is_meant`; its headers are not known yet.
+    pub fn preflight(
+        &self,
+        asked: &Asked<'_>,
+        is_meant: impl Fn(RouteMatch) -> bool,
+    ) -> Option<RouteMatch> {
+        self.endpoint_of(asked.host, asked.path)?
+            .preflight(asked, is_meant)
     }
 
-    /// The routes of the most specific pattern below `node` for the rest of a path; `None` stands
-    /// for its end. Goes no deeper than the longest pattern.
-    fn descend(&self, node: NodeIndex, path: Option<&[u8]>) -> Option<&Endpoint> {
+    /// The value of `Allow` for a host and path: empty where every method is served, or none.
+    pub fn allow(&self, host: &str, path: &str) -> &str {
+        self.endpoint_of(host, path).map_or("", Endpoint::allow)
+    }
+
+    fn endpoint_of(&self, host: &str, path: &str) -> Option<&Endpoint> {
+        let cut = Cut::new(path.strip_prefix('/')?.as_bytes());
+        self.hosts
+            .search(host.as_bytes(), |root| self.descend(root, &cut, 0))
+            .or_else(|| self.descend(ANY_HOST, &cut, 0))
+    }
+
+    /// The routes of the most specific pattern below `node` for a path from its segment `place`
+    /// on. Goes no deeper than the longest pattern.
+    fn descend(&self, node: NodeIndex, path: &Cut<'_>, place: usize) -> Option<&Endpoint> {
         let here = &self.nodes[node];
-        let Some(path) = path else {
+        let Some(segment) = path.segment(place) else {
             return here.exact.as_deref().or(here.rest.as_deref());
-        };
-        let (segment, behind) = match path.iter().position(|octet| *octet == b'/') {
-            Some(end) => (&path[..end], Some(&path[end + 1..])),
-            None => (path, None),
         };
         let literal = self
             .literal(node, segment)
-            .and_then(|node| self.descend(node, behind));
-        let parameter = |node| self.descend(node, behind);
+            .and_then(|node| self.descend(node, path, place + 1));
+        let parameter = |node| self.descend(node, path, place + 1);
         literal
             .or_else(|| {
                 here.parameter
@@ -236,13 +301,15 @@ impl Router {
 
     /// Where the literal branch for `segment` leads.
     fn literal(&self, from: NodeIndex, segment: &[u8]) -> Option<NodeIndex> {
-        if !self.nodes[from].branches {
+        if self.nodes[from].branch_steps == 0 {
             return None;
         }
-        if !segment.contains(&b'%') {
-            return self.branch(from, segment);
+        if memchr::memchr(b'%', segment).is_none() {
+            // A longer segment is no literal of any pattern, and not worth a hash.
+            return (segment.len() <= SEGMENT_BYTES_MAX)
+                .then(|| self.branch(from, segment))
+                .flatten();
         }
-        // A longer segment is no literal of any pattern.
         let mut plain = [0; SEGMENT_BYTES_MAX];
         let mut len = 0;
         let mut rest = segment;
@@ -268,11 +335,11 @@ impl Router {
         }
         let mut roots = Vec::with_capacity(hosts.len());
         for (place, host) in hosts.iter().enumerate() {
-            if !pattern::is_host(host) {
+            if !pattern::is_host_pattern(host) {
                 return Err(RouteError::Host { api, host: place });
             }
             let next = self.nodes.len();
-            let root = *self.hosts.entry(host.as_bytes().into()).or_insert(next);
+            let root = self.hosts.root(host, next, api);
             if root == next {
                 self.nodes.push(Node::default());
             }
@@ -285,15 +352,50 @@ impl Router {
 
     /// The routes of a pattern, made if they are new.
     fn endpoint(&mut self, root: NodeIndex, segments: &[Segment]) -> &mut Endpoint {
+        let mut way = vec![root];
         let mut node = root;
+        let mut is_rest = false;
         for segment in segments {
             node = match segment {
                 Segment::Literal(text) => self.grow_literal(node, text),
-                Segment::Parameter => self.grow_parameter(node),
-                Segment::Rest => return self.nodes[node].rest.get_or_insert_default(),
+                Segment::Parameter(_) => self.grow_parameter(node),
+                Segment::Rest => {
+                    is_rest = true;
+                    break;
+                }
             };
+            way.push(node);
         }
-        self.nodes[node].exact.get_or_insert_default()
+        self.count_steps(&way);
+        let node = &mut self.nodes[node];
+        let endpoint = if is_rest {
+            &mut node.rest
+        } else {
+            &mut node.exact
+        };
+        endpoint.get_or_insert_default()
+    }
+
+    /// Counts anew, from the end of `way` to its root, how far a search can go. A request has one
+    /// text at each segment, so it goes into one literal branch at most, and into the parameter.
+    fn count_steps(&mut self, way: &[NodeIndex]) {
+        let mut below: Option<(NodeIndex, u32)> = None;
+        for place in way.iter().rev() {
+            let parameter = self.nodes[*place].parameter;
+            let parameter_steps = parameter.map_or(0, |parameter| self.nodes[parameter].steps);
+            let node = &mut self.nodes[*place];
+            match below {
+                Some((child, steps)) if parameter != Some(child) => {
+                    node.branch_steps = node.branch_steps.max(steps);
+                }
+                _ => {}
+            }
+            node.steps = node
+                .branch_steps
+                .saturating_add(parameter_steps)
+                .saturating_add(1);
+            below = Some((*place, node.steps));
+        }
     }
 
     fn grow_literal(&mut self, from: NodeIndex, text: &[u8]) -> NodeIndex {
@@ -302,7 +404,6 @@ impl Router {
         }
         let to = self.nodes.len();
         self.nodes.push(Node::default());
-        self.nodes[from].branches = true;
         let Self {
             branches, hasher, ..
         } = self;
@@ -329,6 +430,27 @@ impl Router {
     }
 }
 
+/// What an API's version asks of a request: a condition, or a first segment.
+fn version_of(
+    api: ApiIndex,
+    entry: &ApiEntry,
+) -> Result<(Option<condition::Condition>, Option<Segment>), RouteError> {
+    match &entry.version_in {
+        None => Ok((None, None)),
+        Some(VersionPlace::Path) => {
+            let segment = pattern::version(&entry.version)
+                .map_err(|fault| RouteError::Version { api, fault })?;
+            Ok((None, Some(segment)))
+        }
+        Some(VersionPlace::Header(header)) => {
+            let condition =
+                condition::Condition::version(&header.name, &entry.version, header.default)
+                    .map_err(|fault| RouteError::VersionHeader { api, fault })?;
+            Ok((Some(condition), None))
+        }
+    }
+}
+
 fn check_methods(api: ApiIndex, route: usize, entry: &RouteEntry) -> Result<(), RouteError> {
     match entry
         .methods
@@ -340,61 +462,7 @@ fn check_methods(api: ApiIndex, route: usize, entry: &RouteEntry) -> Result<(), 
     }
 }
 
-impl Endpoint {
-    /// The route for `method`.
-    fn route_for(&self, method: &str) -> Result<RouteMatch, NoRoute<'_>> {
-        self.every
-            .or_else(|| self.claimed(method))
-            .ok_or(NoRoute::Method(self.allow.as_str()))
-    }
-
-    fn claimed(&self, method: &str) -> Option<RouteMatch> {
-        self.methods
-            .iter()
-            .find(|(known, _)| **known == *method)
-            .map(|(_, route)| *route)
-    }
-
-    /// Adds the methods of one route.
-    fn claim(&mut self, route: RouteMatch, entry: &RouteEntry) -> Result<(), RouteError> {
-        let conflict = |first: RouteMatch| RouteError::Conflict {
-            api: route.api,
-            route: usize::from(route.route),
-            other: first.api,
-            other_route: usize::from(first.route),
-            path: entry.path.clone(),
-        };
-        if let Some(first) = self.every {
-            return Err(conflict(first));
-        }
-        if entry.methods.is_empty() {
-            if let Some((_, first)) = self.methods.first() {
-                return Err(conflict(*first));
-            }
-            self.every = Some(route);
-            return Ok(());
-        }
-        // RFC 9110, section 9.3.2: "The HEAD method is identical to GET except that the server
-        // MUST NOT send content in the response." Whoever may GET may ask for the headers.
-        let head = entry
-            .methods
-            .iter()
-            .any(|method| method == "GET")
-            .then_some("HEAD");
-        for method in entry.methods.iter().map(String::as_str).chain(head) {
-            match self.claimed(method) {
-                Some(first) if first != route => return Err(conflict(first)),
-                Some(_) => {}
-                None => self.methods.push((method.into(), route)),
-            }
-        }
-        self.methods
-            .sort_by(|(left, _), (right, _)| left.cmp(right));
-        let methods: Vec<&str> = self.methods.iter().map(|(method, _)| &**method).collect();
-        self.allow = methods.join(", ");
-        Ok(())
-    }
-}
-
+#[cfg(test)]
+mod model_tests;
 #[cfg(test)]
 mod tests;

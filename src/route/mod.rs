@@ -5,11 +5,13 @@
 //! which of an upstream's servers is next in line.
 
 pub mod balance;
+mod condition;
 pub mod matcher;
 pub mod path;
 mod pattern;
 
-pub use matcher::{NoRoute, RouteError, RouteMatch, Router};
+pub use condition::ConditionFault;
+pub use matcher::{Asked, NoRoute, RouteError, RouteMatch, Router};
 pub use pattern::PatternFault;
 
 /// Index of an API in its catalog.

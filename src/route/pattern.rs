@@ -6,7 +6,7 @@ use crate::route::path::{check_path, first_octet};
 /// Longest literal segment of a pattern, in bytes and without escapes.
 pub(super) const SEGMENT_BYTES_MAX: usize = 128;
 /// Most segments of a pattern; the search for a route descends as deep.
-const SEGMENTS_MAX: usize = 32;
+pub(super) const SEGMENTS_MAX: usize = 32;
 /// Longest host name, as DNS has it.
 pub(super) const HOST_BYTES_MAX: usize = 255;
 
@@ -38,8 +38,8 @@ pub enum PatternFault {
 pub(super) enum Segment {
     /// Matches itself. Without escapes.
     Literal(Vec<u8>),
-    /// Matches any one segment that is not empty.
-    Parameter,
+    /// Matches any one segment that is not empty; with its name.
+    Parameter(Box<str>),
     /// Matches the rest of the path, also none.
     Rest,
 }
@@ -68,13 +68,24 @@ pub(super) fn parse(pattern: &str) -> Result<Vec<Segment>, PatternFault> {
     Ok(segments)
 }
 
+/// Parses a version that stands as a path's first segment.
+pub(super) fn version(text: &str) -> Result<Segment, PatternFault> {
+    match text {
+        _ if text.contains('*') => Err(PatternFault::WildcardMisplaced),
+        _ if text.contains('/') => Err(PatternFault::Unsafe),
+        _ => literal(text),
+    }
+}
+
 fn parameter(text: &str) -> Result<Segment, PatternFault> {
     let name = text
         .strip_prefix('{')
         .and_then(|rest| rest.strip_suffix('}'));
     let named = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'_' || octet == b'-';
     match name {
-        Some(name) if !name.is_empty() && name.bytes().all(named) => Ok(Segment::Parameter),
+        Some(name) if !name.is_empty() && name.bytes().all(named) => {
+            Ok(Segment::Parameter(name.into()))
+        }
         _ => Err(PatternFault::ParameterMalformed),
     }
 }
@@ -109,6 +120,12 @@ pub(super) fn is_host(host: &str) -> bool {
     lower && named && !host.ends_with('.') && host.len() <= HOST_BYTES_MAX
 }
 
+/// True for a host, or for `*.` before a name: all names below it.
+pub(super) fn is_host_pattern(host: &str) -> bool {
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    is_host(name) && !(name.starts_with(['[', '.']) && name.len() < host.len())
+}
+
 /// True for a method that a route may list: a token in upper case that requests can carry.
 pub(super) fn is_method(method: &str) -> bool {
     let upper = |octet: u8| is(octet, octets::TOKEN) && !octet.is_ascii_lowercase();
@@ -137,7 +154,7 @@ mod tests {
             parse("/a/{id}/*"),
             Ok(vec![
                 Segment::Literal(b"a".to_vec()),
-                Segment::Parameter,
+                Segment::Parameter("id".into()),
                 Segment::Rest
             ])
         );

@@ -30,7 +30,6 @@ use crate::record::throttle::Throttle;
 use crate::record::{CloseCause, Counter};
 use crate::refusal::Refusal;
 use crate::respond::date::DateCache;
-use crate::route::NoRoute;
 use crate::route::balance::Balance;
 use crate::settings::{HttpLimits, Settings};
 use crate::snapshot::{View, ViewSlot};
@@ -331,11 +330,7 @@ impl Worker {
         let (Refusal::MethodNotAllowed, Some(served)) = (refusal, &call.served) else {
             return String::new();
         };
-        let [host, path, method] =
-            [call.host, call.path, call.method].map(|span| span.text(buffer));
-        match served.view().catalog().router.find(host, path, method) {
-            Err(NoRoute::Method(allow)) => allow.to_owned(),
-            _ => String::new(),
-        }
+        let [host, path] = [call.host, call.path].map(|span| span.text(buffer));
+        served.view().catalog().router.allow(host, path).to_owned()
     }
 }

@@ -1,6 +1,6 @@
 //! A catalog that means nothing sensible is refused with the path of the place that is wrong.
 
-use keyway::route::ApiIndex;
+use keyway::route::{ApiIndex, Asked};
 use keyway::snapshot::catalog::{
     CatalogFile, LIMITS_MAX, LimitEntry, PERIOD_MS_MAX, REQUESTS_MAX, TIMEOUT_MS_MAX, TenantEntry,
 };
@@ -34,7 +34,13 @@ fn an_honest_catalog_resolves_every_reference() {
     let catalog = Catalog::check(fixture(0).catalog).expect("honest");
     let found = catalog
         .router
-        .find("any.example", "/stock/7", "GET")
+        .find(&Asked {
+            host: "any.example",
+            path: "/stock/7",
+            method: "GET",
+            query: None,
+            headers: &[],
+        })
         .expect("a route");
     let api = catalog.api(found.api);
     assert_eq!(

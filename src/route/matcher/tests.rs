@@ -7,7 +7,7 @@ use super::*;
 /// One API: its hosts and its routes, each written `GET,POST /path` or `/path` for every method.
 type Written<'a> = (&'a [&'a str], &'a [&'a str]);
 
-fn entry(route: &str) -> RouteEntry {
+pub(super) fn entry(route: &str) -> RouteEntry {
     let (methods, path) = route.split_once(' ').unwrap_or(("", route));
     let methods = methods
         .split(',')
@@ -21,25 +21,33 @@ fn entry(route: &str) -> RouteEntry {
 }
 
 fn build(apis: &[Written<'_>]) -> Result<Router, RouteError> {
-    let apis: Vec<(Vec<String>, Vec<RouteEntry>)> = apis
+    let apis: Vec<ApiEntry> = apis
         .iter()
-        .map(|(hosts, routes)| {
-            let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
-            (hosts, routes.iter().map(|route| entry(route)).collect())
+        .map(|(hosts, routes)| ApiEntry {
+            hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+            routes: routes.iter().map(|route| entry(route)).collect(),
+            ..ApiEntry::default()
         })
         .collect();
-    Router::build(
-        (0..)
-            .map(ApiIndex)
-            .zip(&apis)
-            .map(|(api, (hosts, routes))| (api, hosts.as_slice(), routes.as_slice())),
-    )
+    Router::build((0..).map(ApiIndex).zip(&apis))
+}
+
+/// A request without query and headers.
+pub(super) fn asked<'r>(host: &'r str, path: &'r str, method: &'r str) -> Asked<'r> {
+    Asked {
+        host,
+        path,
+        method,
+        query: None,
+        headers: &[],
+    }
 }
 
 /// The API and route found, as `api.route`; `-` for none; `405: methods`.
 fn found(router: &Router, host: &str, path: &str, method: &str) -> String {
-    match router.find(host, path, method) {
+    match router.find(&asked(host, path, method)) {
         Ok(route) => format!("{}.{}", route.api.0, route.route),
+        Err(NoRoute::Version) => "version".to_owned(),
         Err(NoRoute::Unknown) => "-".to_owned(),
         Err(NoRoute::Method(allow)) => format!("405: {allow}"),
     }
@@ -253,27 +261,27 @@ fn two_claims_on_the_same_path_and_method_name_both() {
                 (&[][..], &["/x", "GET /orders"][..]),
                 (&[], &["POST,GET /orders"]),
             ][..],
-            "apis[1].routes[0]: claims /orders like apis[0].routes[1], with a method and a host in common",
+            "apis[1].routes[0]: claims /orders like apis[0].routes[1], with a method and a host in common and no condition that tells them apart",
         ),
         (
             &[(&[], &["GET /o/{a}"]), (&[], &["HEAD /o/{b}"])],
-            "apis[1].routes[0]: claims /o/{b} like apis[0].routes[0], with a method and a host in common",
+            "apis[1].routes[0]: claims /o/{b} like apis[0].routes[0], with a method and a host in common and no condition that tells them apart",
         ),
         (
             &[(&[], &["/o/*"]), (&[], &["PUT /o/*"])],
-            "apis[1].routes[0]: claims /o/* like apis[0].routes[0], with a method and a host in common",
+            "apis[1].routes[0]: claims /o/* like apis[0].routes[0], with a method and a host in common and no condition that tells them apart",
         ),
         (
             &[(&[], &["PUT /o"]), (&[], &["/o"])],
-            "apis[1].routes[0]: claims /o like apis[0].routes[0], with a method and a host in common",
+            "apis[1].routes[0]: claims /o like apis[0].routes[0], with a method and a host in common and no condition that tells them apart",
         ),
         (
             &[(&[], &["/o", "/%6f"])],
-            "apis[0].routes[1]: claims /%6f like apis[0].routes[0], with a method and a host in common",
+            "apis[0].routes[1]: claims /%6f like apis[0].routes[0], with a method and a host in common and no condition that tells them apart",
         ),
         (
             &[(&["a", "b"], &["/o"]), (&["c", "b"], &["/o"])],
-            "apis[1].routes[0]: claims /o like apis[0].routes[0], with a method and a host in common",
+            "apis[1].routes[0]: claims /o like apis[0].routes[0], with a method and a host in common and no condition that tells them apart",
         ),
     ] {
         assert_eq!(build(apis).unwrap_err().to_string(), message);
@@ -297,7 +305,7 @@ fn faults_are_named_by_their_place() {
     for (apis, message) in [
         (
             &[(&["a", "B"][..], &["/"][..])][..],
-            "apis[0].hosts[1]: a host is a name in lower case without port",
+            "apis[0].hosts[1]: a host is a name in lower case without port, or `*.` before one",
         ),
         (
             &[(&[], &["/"]), (&[], &["/a", "b"])],
@@ -315,38 +323,39 @@ fn faults_are_named_by_their_place() {
 #[test]
 fn a_router_without_routes_knows_nothing() {
     let router = Router::default();
-    assert_eq!(router.find("h", "/", "GET"), Err(NoRoute::Unknown));
+    assert_eq!(router.find(&asked("h", "/", "GET")), Err(NoRoute::Unknown));
 }
 
-/// The specificity order as a plain rule: of all patterns that match, the one whose segments are,
-/// from the left, literal before parameter before rest; a path that ends is best matched exactly.
-fn naive(patterns: &[String], path: &str) -> Option<usize> {
-    let segments: Vec<&str> = path[1..].split('/').collect();
-    let rank = |pattern: &String| -> Option<Vec<u8>> {
-        let mut ranks = Vec::new();
-        let mut wanted = pattern[1..].split('/');
-        for segment in &segments {
-            match wanted.next() {
-                Some("*") => {
-                    ranks.push(2);
-                    return Some(ranks);
-                }
-                Some(name) if name.starts_with('{') && !segment.is_empty() => ranks.push(1),
-                Some(text) if text == *segment => ranks.push(0),
-                _ => return None,
-            }
-        }
+/// How well a pattern fits a path: its segments are, from the left, literal before parameter before
+/// rest; a path that ends is best matched exactly. `None` if it does not match.
+pub(super) fn path_rank(pattern: &str, path: &str) -> Option<Vec<u8>> {
+    let mut ranks = Vec::new();
+    let mut wanted = pattern[1..].split('/');
+    for segment in path[1..].split('/') {
         match wanted.next() {
-            None => ranks.push(0),
-            Some("*") => ranks.push(1),
-            Some(_) => return None,
+            Some("*") => {
+                ranks.push(2);
+                return Some(ranks);
+            }
+            Some(name) if name.starts_with('{') && !segment.is_empty() => ranks.push(1),
+            Some(text) if text == segment => ranks.push(0),
+            _ => return None,
         }
-        Some(ranks)
-    };
+    }
+    match wanted.next() {
+        None => ranks.push(0),
+        Some("*") => ranks.push(1),
+        Some(_) => return None,
+    }
+    Some(ranks)
+}
+
+/// The specificity order as a plain rule.
+fn naive(patterns: &[String], path: &str) -> Option<usize> {
     let matching = patterns
         .iter()
         .enumerate()
-        .filter_map(|(place, pattern)| Some((rank(pattern)?, place)));
+        .filter_map(|(place, pattern)| Some((path_rank(pattern, path)?, place)));
     matching.min().map(|(_, place)| place)
 }
 
@@ -394,7 +403,7 @@ proptest! {
         let routes: Vec<&str> = patterns.iter().map(String::as_str).collect();
         let router = build(&[(&[], &routes)]).unwrap();
         for path in &paths {
-            let tree = router.find("h", path, "GET").ok().map(|route| usize::from(route.route));
+            let tree = router.find(&asked("h", path, "GET")).ok().map(|route| usize::from(route.route));
             prop_assert_eq!(tree, naive(&patterns, path), "{} in {:?}", path, patterns);
         }
     }
@@ -421,7 +430,7 @@ proptest! {
             reference.insert(named.join("/"), place).unwrap();
         }
         for path in &paths {
-            let tree = router.find("h", path, "GET").ok().map(|route| usize::from(route.route));
+            let tree = router.find(&asked("h", path, "GET")).ok().map(|route| usize::from(route.route));
             let theirs = reference.at(path).ok().map(|found| *found.value);
             prop_assert_eq!(tree, theirs, "{} in {:?}", path, patterns);
         }

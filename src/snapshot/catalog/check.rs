@@ -50,7 +50,7 @@ pub enum CatalogProblem {
     #[error("must be 1 to 63 printable ASCII characters")]
     Version,
     /// A host that cannot stand in a `Host` header, or is not lower case, or has a port.
-    #[error("must be a host name or address in lower case, without a port")]
+    #[error("must be a host name or address in lower case, without a port, or `*.` before a name")]
     Host,
     /// An API without a route.
     #[error("needs at least one route")]
@@ -303,7 +303,11 @@ fn api(entry: &ApiEntry, at: &At<'_>) -> Result<(), CatalogError> {
 fn hosts(hosts: &[String], list: &At<'_>) -> Result<(), CatalogError> {
     let mut seen: HashSet<&str, RandomState> = HashSet::default();
     for (at, host) in hosts.iter().enumerate() {
-        if !host_is_well_formed(host) {
+        // A wildcard covers the names below a name; an address has none.
+        let name = host
+            .strip_prefix("*.")
+            .filter(|name| !name.starts_with('['));
+        if !host_is_well_formed(name.unwrap_or(host)) {
             return Err(list.item(at).fail(CatalogProblem::Host));
         }
         if !seen.insert(host) {

@@ -185,7 +185,7 @@ fn router(file: &CatalogFile) -> Result<Router, CatalogError> {
         .apis
         .iter()
         .zip(0..)
-        .map(|(api, index)| (ApiIndex(index), api.hosts.as_slice(), api.routes.as_slice()));
+        .map(|(api, index)| (ApiIndex(index), api));
     Router::build(apis).map_err(|cause| {
         // The router says first where in the catalog the fault is.
         let text = cause.to_string();
