@@ -133,6 +133,15 @@ impl Refusal {
             | Self::UpstreamMalformed
             | Self::UpstreamTimeout
             | Self::Internal => self.face_of_upstream(),
+            Self::KeyMissing
+            | Self::KeyAmbiguous
+            | Self::KeyMalformed
+            | Self::KeyUnknown
+            | Self::KeyRevoked
+            | Self::KeyDisabled
+            | Self::KeyNotYetValid
+            | Self::KeyExpired
+            | Self::NotEntitled => self.face_of_key(),
             _ => self.face_of_decision(),
         }
     }
@@ -224,25 +233,6 @@ impl Refusal {
                 "The request names no version that is served here",
                 "api_version",
             ),
-            Self::KeyMissing => face(401, "key-missing", "This API needs a key", "key_missing"),
-            Self::KeyAmbiguous => face(
-                400,
-                "key-ambiguous",
-                "The request carries more than one key",
-                "key_ambiguous",
-            ),
-            Self::KeyMalformed => face(401, "key-refused", KEY_REFUSED, "key_malformed"),
-            Self::KeyUnknown => face(401, "key-refused", KEY_REFUSED, "key_unknown"),
-            Self::KeyRevoked => face(401, "key-refused", KEY_REFUSED, "key_revoked"),
-            Self::KeyDisabled => face(401, "key-refused", KEY_REFUSED, "key_disabled"),
-            Self::KeyNotYetValid => face(401, "key-refused", KEY_REFUSED, "key_not_yet_valid"),
-            Self::KeyExpired => face(401, "key-refused", KEY_REFUSED, "key_expired"),
-            Self::NotEntitled => face(
-                403,
-                "not-entitled",
-                "The plan of this key does not include this API",
-                "plan",
-            ),
             Self::BodyTooLarge => face(
                 413,
                 "body-too-large",
@@ -278,6 +268,30 @@ impl Refusal {
                 "body-malformed",
                 "The request body broke its framing",
                 "body",
+            ),
+        }
+    }
+
+    const fn face_of_key(self) -> Face {
+        match self {
+            Self::KeyMissing => face(401, "key-missing", "This API needs a key", "key_missing"),
+            Self::KeyAmbiguous => face(
+                400,
+                "key-ambiguous",
+                "The request carries more than one key",
+                "key_ambiguous",
+            ),
+            Self::KeyMalformed => face(401, "key-refused", KEY_REFUSED, "key_malformed"),
+            Self::KeyUnknown => face(401, "key-refused", KEY_REFUSED, "key_unknown"),
+            Self::KeyRevoked => face(401, "key-refused", KEY_REFUSED, "key_revoked"),
+            Self::KeyDisabled => face(401, "key-refused", KEY_REFUSED, "key_disabled"),
+            Self::KeyNotYetValid => face(401, "key-refused", KEY_REFUSED, "key_not_yet_valid"),
+            Self::KeyExpired => face(401, "key-refused", KEY_REFUSED, "key_expired"),
+            _ => face(
+                403,
+                "not-entitled",
+                "The plan of this key does not include this API",
+                "plan",
             ),
         }
     }
