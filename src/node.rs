@@ -20,6 +20,7 @@ use crate::link::pages::VERSION;
 use crate::link::state::{LinkState, NodeState};
 use crate::link::worker_handle::{Doorbell, Shared};
 use crate::link::{Phase, PhaseCell, WorkerSeat, WorkerState};
+use crate::record::load::Load;
 use crate::record::log_thread::{self, LogThread};
 use crate::settings::{AccessLog, Settings};
 use crate::snapshot::load::LoadPolicy;
@@ -173,6 +174,7 @@ impl Node {
             started: clock.wall(),
             workers: seats.iter().map(|seat| Arc::clone(&seat.handle)).collect(),
             phase,
+            load: Arc::new(Load::new(settings.workers)),
             log: sink,
             link: LinkState::new(settings.link.socket.is_some()),
         });
@@ -190,6 +192,7 @@ impl Node {
             bank: Arc::new(Bank::new(LIMIT_WORDS_MAX)),
             clock,
             admission: Arc::new(Admission::new(&settings.http)),
+            load: Arc::clone(&state.load),
         };
         let threads = start_workers(&config, seats, sockets)?;
         let link = feed.start(rung).map_err(NodeError::System)?;

@@ -30,6 +30,8 @@ pub enum Refusal {
     PathUnsafe,
     /// A method that a gateway does not forward (`CONNECT`, `TRACE`).
     MethodUnsupported,
+    /// The node has too much to do, by `[overload]`: refused before it costs more.
+    Overloaded,
     /// No snapshot was loaded yet: fail closed.
     NotReady,
     /// No API matches the host and path.
@@ -71,6 +73,9 @@ pub enum Refusal {
     BodyTimeout,
     /// The request body broke its own framing on the way through.
     BodyMalformed,
+    /// The node has no descriptor, port or memory for a connection to a target; no fault of the
+    /// target's.
+    NoSocket,
     /// No connection to a target could be made.
     ConnectFailed,
     /// No connection to a target within its deadline.
@@ -109,6 +114,8 @@ const fn face(status: u16, code: &'static str, title: &'static str, label: &'sta
         label,
     }
 }
+
+const OVERLOADED: &str = "The gateway is overloaded";
 
 const KEY_REFUSED: &str = "The key is not valid for this gateway";
 
@@ -219,6 +226,8 @@ impl Refusal {
 
     const fn face_of_decision(self) -> Face {
         match self {
+            Self::Overloaded => face(503, "overloaded", OVERLOADED, "overloaded"),
+            Self::NoSocket => face(503, "overloaded", OVERLOADED, "no_socket"),
             Self::NotReady => face(503, "not-ready", "The gateway is not ready", "not_ready"),
             Self::RouteUnknown => face(404, "route-unknown", "Nothing is served here", "route"),
             Self::MethodNotAllowed => face(

@@ -44,6 +44,8 @@ pub struct Settings {
     pub access_log: AccessLog,
     /// Caps and deadlines of HTTP.
     pub http: HttpLimits,
+    /// When to refuse before everything fails.
+    pub overload: OverloadLimits,
     /// Proxies in front of the node that are believed.
     pub trusted_hops: TrustedHops,
 }
@@ -164,6 +166,27 @@ impl Default for HttpLimits {
             connections_per_address_max: 0,
             upstream_idle_max: 256,
             upstream_idle_timeout_ms: 30_000,
+        }
+    }
+}
+
+/// `[overload]`: from where on new requests are refused; 0 for never.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OverloadLimits {
+    /// Requests in flight on the node.
+    pub inflight_max: u64,
+    /// How late a worker's loop may be, smoothed; new connections are turned away at twice this.
+    pub lag_max_ms: u64,
+    /// Resident memory of the process; new connections are turned away at a tenth more.
+    pub memory_max_bytes: u64,
+}
+
+impl Default for OverloadLimits {
+    fn default() -> Self {
+        Self {
+            inflight_max: 65_536,
+            lag_max_ms: 0,
+            memory_max_bytes: 0,
         }
     }
 }

@@ -192,7 +192,9 @@ impl Connection {
             watch: &self.watch,
             buffered: &self.buffer[head_bytes..],
         };
+        let in_flight = self.worker.overload.enter();
         let outcome = exchange::run(&self.worker, ends, &mut job, &progress).await;
+        drop(in_flight);
         let request_head = std::mem::take(&mut job.request_head);
         self.worker.buffers.give(request_head);
         self.settle(&mut job, &outcome);
@@ -218,7 +220,12 @@ impl Connection {
     fn settle(&self, job: &mut Job, outcome: &Outcome) {
         let unused = matches!(
             outcome,
-            Outcome::Refused(Refusal::ConnectFailed | Refusal::ConnectTimeout | Refusal::NoTarget)
+            Outcome::Refused(
+                Refusal::ConnectFailed
+                    | Refusal::ConnectTimeout
+                    | Refusal::NoTarget
+                    | Refusal::NoSocket
+            )
         );
         if let Some(hold) = job.hold.take() {
             let settlement = if unused {

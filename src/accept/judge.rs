@@ -166,6 +166,10 @@ fn decide(
     head: &RequestHead<'_, '_>,
     peer: SocketAddr,
 ) -> Verdict {
+    // First of all: a refusal must cost as little as it can.
+    if worker.overload.refuses_request() {
+        return Verdict::Refused(call, Refusal::Overloaded);
+    }
     let Some(served) = worker.served() else {
         return Verdict::Refused(call, Refusal::NotReady);
     };

@@ -40,6 +40,9 @@ pub async fn run(worker: Rc<Worker>, listener: Rc<Listener>) {
 }
 
 fn take(worker: &Rc<Worker>, stream: Stream, peer: SocketAddr) {
+    if worker.overload.refuses_connection() {
+        return turn_away(worker, stream, Cause::Overload);
+    }
     match admit(worker, peer) {
         Ok(place) => serve(worker, stream, peer, place),
         Err(denied) => turn_away(worker, stream, denied.into()),

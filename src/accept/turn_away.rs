@@ -43,6 +43,8 @@ pub enum Cause {
     Address,
     /// The process has no descriptor left.
     Descriptors,
+    /// The worker is far beyond a threshold of `[overload]`.
+    Overload,
 }
 
 impl From<Denied> for Cause {
@@ -61,6 +63,7 @@ impl Cause {
             Self::Node => Counter::ConnectionsTurnedAway,
             Self::Address => Counter::AddressesTurnedAway,
             Self::Descriptors => Counter::DescriptorsTurnedAway,
+            Self::Overload => Counter::OverloadTurnedAway,
         }
     }
 
@@ -68,6 +71,7 @@ impl Cause {
         match self {
             Self::Node => "the node has http.connections_max connections",
             Self::Address => "an address has http.connections_per_address_max connections",
+            Self::Overload => "the worker is far beyond a threshold of [overload]",
             Self::Descriptors => "no descriptor is left; raise the limit of open files",
         }
     }

@@ -16,6 +16,7 @@ use super::shipper::Shipper;
 use super::state::{NodeState, SnapshotInfo};
 use super::worker_handle::WorkerState;
 use crate::clock::Tick;
+use crate::record::process;
 use crate::snapshot::view::View;
 use crossbeam::channel::{Receiver, Sender, bounded, never, select};
 use std::io;
@@ -179,6 +180,7 @@ impl Feed {
                 due = Tick(now.0.saturating_add(poll_ns));
                 self.look(None);
                 self.collect_usage();
+                self.measure_memory();
             }
             self.report();
             self.drop_retired();
@@ -203,6 +205,13 @@ impl Feed {
             // Before the stop: the reader may stand at a full channel.
             drop(happened);
             connection.stop();
+        }
+    }
+
+    /// Workers ask for no file: what the process holds is read here for them.
+    fn measure_memory(&self) {
+        if let Some(bytes) = process::resident_bytes() {
+            self.state.load.note_resident(bytes);
         }
     }
 

@@ -80,6 +80,7 @@ fn scrape(state: &NodeState) -> Scrape<'_> {
                 counters: &worker.counters,
                 generation: worker.slot.served(),
                 driver: worker.driver.get().map(|driver| driver.name()),
+                load: state.load.of(worker.index),
             })
             .collect(),
         log: state.log.stats(),

@@ -7,6 +7,7 @@
 use super::worker_handle::{Phase, PhaseCell, WorkerHandle, WorkerState};
 use crate::clock::{Clock, WallTime};
 use crate::record::LogSink;
+use crate::record::load::Load;
 use crate::snapshot::view::View;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +25,8 @@ pub struct NodeState {
     pub workers: Vec<Arc<WorkerHandle>>,
     /// Running or draining.
     pub phase: PhaseCell,
+    /// How loaded it is.
+    pub load: Arc<Load>,
     /// The access log.
     pub log: LogSink,
     /// What the link thread did.

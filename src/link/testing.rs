@@ -10,6 +10,7 @@ use super::worker_handle::{
 use crate::clock::{Clock, Tick};
 use crate::io::Driver;
 use crate::record::LogSink;
+use crate::record::load::Load;
 use crate::snapshot::load::LoadPolicy;
 use crate::snapshot::view::View;
 use crossbeam::channel::Receiver;
@@ -203,6 +204,7 @@ impl Bench {
             started: clock.wall(),
             workers: seats.iter().map(|seat| Arc::clone(&seat.handle)).collect(),
             phase,
+            load: Arc::new(Load::new(workers)),
             log: LogSink::off(),
             link: LinkState::new(socket.is_some()),
         });

@@ -12,6 +12,7 @@ use super::access_log::LogStats;
 use super::counters::{CloseCause, Counter, PublishedCounters, REFUSALS, Span};
 use super::exposition::{Exposition, Kind, seconds};
 use super::histogram::{BOUNDS_US, BUCKETS};
+use super::load::Told;
 use super::process::ProcessInfo;
 use crate::clock::WallTime;
 use crate::link::state::SnapshotInfo;
@@ -50,6 +51,8 @@ pub struct WorkerScrape<'a> {
     pub generation: u64,
     /// Its driver, once it runs.
     pub driver: Option<&'a str>,
+    /// Its load, as of its last beat.
+    pub load: Told,
 }
 
 /// The link thread at one moment; see [`LinkState`](crate::link::state::LinkState).
@@ -83,6 +86,7 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     node(&mut page, scrape);
     requests(&mut page, scrape);
     connections(&mut page, scrape);
+    load(&mut page, scrape);
     upstreams(&mut page, scrape);
     snapshots(&mut page, scrape);
     records(&mut page, scrape);
@@ -215,6 +219,30 @@ fn connections(page: &mut Exposition, scrape: &Scrape<'_>) {
     }
 }
 
+fn load(page: &mut Exposition, scrape: &Scrape<'_>) {
+    let loads = || {
+        let workers = scrape.workers.iter();
+        workers.map(|worker| (worker.index.to_string(), worker.load))
+    };
+    let help = "Requests between their head and the end of their answer, by worker.";
+    page.family("keyway_requests_in_flight", Kind::Gauge, help);
+    for (index, load) in loads() {
+        page.sample(&[("worker", &index)], load.in_flight);
+    }
+    let help = "How late a worker's loop is, smoothed.";
+    page.family("keyway_loop_lag_seconds", Kind::Gauge, help);
+    for (index, load) in loads() {
+        page.sample(&[("worker", &index)], seconds(load.lag_us, 1_000_000));
+    }
+    let help = "1 while a worker refuses new requests, 2 while it turns connections away as well.";
+    page.family("keyway_overloaded", Kind::Gauge, help);
+    for (index, load) in loads() {
+        page.sample(&[("worker", &index)], load.level as u8);
+    }
+    let help = "Times that a worker became overloaded.";
+    scrape.total(page, "keyway_overloads_total", help, Counter::Overloads);
+}
+
 fn turned_away(page: &mut Exposition, scrape: &Scrape<'_>) {
     let help =
         "Client connections answered 503 and closed at once, by what there were too many of.";
@@ -223,6 +251,7 @@ fn turned_away(page: &mut Exposition, scrape: &Scrape<'_>) {
         ("node", Counter::ConnectionsTurnedAway),
         ("address", Counter::AddressesTurnedAway),
         ("descriptors", Counter::DescriptorsTurnedAway),
+        ("overload", Counter::OverloadTurnedAway),
     ] {
         let value = scrape.sum(|counters| counters.counter(counter));
         page.sample(&[("cause", cause)], value);

@@ -13,6 +13,7 @@ pub mod diagnostics;
 pub(crate) mod exposition;
 pub mod histogram;
 mod json_text;
+pub mod load;
 pub mod log_thread;
 pub mod metrics;
 pub mod process;

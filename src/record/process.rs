@@ -34,7 +34,8 @@ fn unit(name: SysconfVar) -> Option<u64> {
     u64::try_from(sysconf(name).ok()??).ok()
 }
 
-fn resident_bytes() -> Option<u64> {
+/// Bytes of memory that are resident.
+pub fn resident_bytes() -> Option<u64> {
     let statm = fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
     pages.checked_mul(unit(SysconfVar::PAGE_SIZE)?)

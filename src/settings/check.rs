@@ -53,6 +53,7 @@ impl Check<'_> {
             access_log: self.access_log(raw.access_log),
             trusted_hops: self.trusted_hops(&raw.http),
             http: self.http(&raw.http, workers),
+            overload: self.overload(&raw.overload),
         }
     }
 

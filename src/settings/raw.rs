@@ -24,6 +24,8 @@ pub(super) struct RawSettings {
     pub(super) access_log: RawAccessLog,
     #[serde(default)]
     pub(super) http: RawHttp,
+    #[serde(default)]
+    pub(super) overload: RawOverload,
 }
 
 #[derive(Debug, Deserialize)]
@@ -82,4 +84,12 @@ pub(super) struct RawHttp {
     pub(super) connections_per_address_max: Option<u64>,
     pub(super) upstream_idle_max: Option<u64>,
     pub(super) upstream_idle_timeout_ms: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawOverload {
+    pub(super) inflight_max: Option<u64>,
+    pub(super) lag_max_ms: Option<u64>,
+    pub(super) memory_max_bytes: Option<u64>,
 }

@@ -41,6 +41,7 @@ fn the_least_settings_get_defaults_for_everything_else() {
     assert_eq!(settings.link.socket, None);
     assert_eq!(settings.access_log, AccessLog::Off);
     assert_eq!(settings.http, HttpLimits::default());
+    assert_eq!(settings.overload, OverloadLimits::default());
 }
 
 #[test]
@@ -125,6 +126,19 @@ fn a_proxy_that_cannot_be_believed_is_refused_by_its_place() {
     ] {
         assert!(refused.contains(path), "{refused}");
     }
+}
+
+#[test]
+fn the_thresholds_of_overload_can_be_written() {
+    let settings = with("overload = { inflight_max = 1, lag_max_ms = 2, memory_max_bytes = 3 }");
+    assert_eq!(
+        settings.overload,
+        OverloadLimits {
+            inflight_max: 1,
+            lag_max_ms: 2,
+            memory_max_bytes: 3,
+        }
+    );
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub async fn to_target(
                 worker.count(Counter::UpstreamConnects);
                 return Ok((stream, false));
             }
+            // No fault of the target's, and the next one could not be reached either.
+            Err(Refusal::NoSocket) => return Err(Refusal::NoSocket),
             Err(cause) => {
                 worker.count(Counter::UpstreamConnectFailures);
                 refusal = cause;
@@ -50,12 +52,27 @@ async fn open(
     let timeout_ms = upstream.map_or(0, |upstream| u64::from(upstream.connect_timeout_ms));
     match io::within(Duration::from_millis(timeout_ms), Stream::connect(target)).await {
         Some(Ok(stream)) => Ok(stream),
+        Some(Err(error)) if is_own(&error) => Err(Refusal::NoSocket),
         Some(Err(error)) => {
             tracing::debug!(worker = worker.index, %target, %error, "a target is unreachable");
             Err(Refusal::ConnectFailed)
         }
         None => Err(Refusal::ConnectTimeout),
     }
+}
+
+/// A connection failed for want of something on this side: descriptors, ports, memory.
+fn is_own(error: &std::io::Error) -> bool {
+    use nix::errno::Errno;
+    [
+        Errno::EMFILE,
+        Errno::ENFILE,
+        Errno::ENOBUFS,
+        Errno::ENOMEM,
+        Errno::EADDRNOTAVAIL,
+    ]
+    .map(|errno| Some(errno as i32))
+    .contains(&error.raw_os_error())
 }
 
 /// A target's connection during one exchange: watched, and closed at its end unless kept.

@@ -5,6 +5,7 @@
 //! heartbeat (deadlines, new views, counters), [`recorder`] what it remembers of requests.
 
 pub mod deadline;
+pub mod overload;
 pub mod pace;
 pub mod pulse;
 pub mod recorder;
@@ -25,6 +26,7 @@ use crate::io::{Buffers, Parking};
 use crate::limit::{Bank, Shard, ShardSettings, headers};
 use crate::link::WorkerHandle;
 use crate::parse::HeadLimits;
+use crate::record::load::Load;
 use crate::record::request_id::{RequestId, RequestIds};
 use crate::record::throttle::Throttle;
 use crate::record::{CloseCause, Counter};
@@ -36,6 +38,7 @@ use crate::snapshot::{View, ViewSlot};
 use crate::upstream::pool::Pool;
 
 use deadline::{Deadlines, Waiting, Watch};
+use overload::Overload;
 use pace::Pace;
 use recorder::{Finished, Recorder};
 
@@ -79,6 +82,8 @@ pub struct WorkerConfig {
     pub clock: Clock,
     /// The node's count of client connections.
     pub admission: Arc<Admission>,
+    /// The node's load.
+    pub load: Arc<Load>,
 }
 
 /// One worker's state, shared by the tasks of its loop.
@@ -94,6 +99,10 @@ pub struct Worker {
     pub body_bytes_max: u64,
     /// The node's count of client connections.
     pub admission: Arc<Admission>,
+    /// Whether there is too much to do.
+    pub overload: Rc<Overload>,
+    /// The node's load.
+    pub load: Arc<Load>,
     /// Connections that were turned away a moment ago.
     pub turned_away: TurnedAway,
     /// The node's clock.
@@ -142,6 +151,8 @@ impl Worker {
             },
             body_bytes_max: http.body_bytes_max.unwrap_or(u64::MAX),
             admission: Arc::clone(&config.admission),
+            overload: Rc::new(Overload::new(&config.settings.overload, pulse::BEAT_US)),
+            load: Arc::clone(&config.load),
             turned_away: TurnedAway::default(),
             clock: config.clock,
             peppers: Arc::clone(&config.peppers),

@@ -6,9 +6,11 @@ use std::time::Duration;
 use super::Worker;
 use crate::io::{self, Listener, Wakeup};
 use crate::link::Phase;
+use crate::record::Counter;
 
 /// Time between two beats; deadlines are late by at most this.
-const BEAT: Duration = Duration::from_millis(50);
+const BEAT: Duration = Duration::from_micros(BEAT_US);
+pub(super) const BEAT_US: u64 = 50_000;
 
 /// Usage is handed over, and idle connections to targets are pruned, every so many beats.
 const BEATS_PER_SECOND: u32 = 20;
@@ -48,6 +50,9 @@ impl Worker {
         self.deadlines.sweep(now.millis());
         self.turned_away.sweep(now.millis());
         self.parking.beat();
+        if self.overload.beat(now.0 / 1_000, &self.load, self.index) {
+            self.count(Counter::Overloads);
+        }
         self.limits.borrow_mut().reconcile(now);
         if self.draining() {
             // Again: a connection may have become idle after the drain began.

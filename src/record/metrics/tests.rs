@@ -11,6 +11,7 @@ fn page(workers: &[PublishedCounters], ready: bool) -> Page {
         counters,
         generation: 7,
         driver: Some("epoll"),
+        load: Told::default(),
     };
     Page::read(&render(&Scrape {
         version: "1.2.3",
