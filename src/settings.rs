@@ -121,6 +121,8 @@ pub struct HttpLimits {
     pub body_timeout_ms: u64,
     /// Longest wait for the next request of a connection.
     pub idle_timeout_ms: u64,
+    /// Longest time in which nothing moves in a tunnel.
+    pub tunnel_idle_timeout_ms: u64,
     /// Longest pause while the client takes nothing of its answer.
     pub write_timeout_ms: u64,
     /// Longest request body; absent means no cap.
@@ -155,6 +157,7 @@ impl Default for HttpLimits {
             head_timeout_ms: 10_000,
             body_timeout_ms: 30_000,
             idle_timeout_ms: 60_000,
+            tunnel_idle_timeout_ms: 300_000,
             write_timeout_ms: 30_000,
             body_bytes_max: None,
             drain_bytes_max: 65_536,

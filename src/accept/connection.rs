@@ -209,7 +209,7 @@ impl Connection {
                 Ok(())
             }
             Outcome::Refused(refusal) => self.refuse(job.call, refusal, &progress).await,
-            Outcome::Broken(cause) => {
+            Outcome::Broken(cause) | Outcome::Switched(cause) => {
                 self.record(&job.call, None, &progress);
                 Err(cause)
             }

@@ -20,6 +20,7 @@ use crate::route::UpstreamIndex;
 use crate::settings::HEADERS_CEILING;
 use crate::snapshot::catalog::Upstream;
 use crate::upstream::request_head::{self, Added, Identity};
+use crate::upstream::upgrade;
 use crate::worker::{Served, Worker};
 
 /// A part of the connection's buffer.
@@ -86,6 +87,8 @@ pub struct Call {
     pub served: Option<Rc<Served>>,
     /// The client, where a trusted hop told of one.
     pub client: Option<IpAddr>,
+    /// The protocol that it may switch to, in the client's spelling.
+    pub upgrade: Option<Box<str>>,
 }
 
 /// An admitted request, ready to go.
@@ -192,6 +195,9 @@ fn decide(
         }
         Ok(admission) => {
             let mut request_head = worker.buffers.take();
+            let api = call.seen.api.map(|api| served.view().catalog().api(api));
+            let upgrade = api.and_then(|api| upgrade::asked(head, &api.upgrades));
+            call.upgrade = upgrade.map(Into::into);
             write_request_head(&mut request_head, head, &call, &admission, &hops);
             let Admission {
                 upstream,
@@ -230,6 +236,7 @@ fn write_request_head(
         credential: admission.shown.map(|shown| shown.place),
         request_id: call.request_id,
         hops,
+        upgrade: call.upgrade.as_deref(),
     };
     request_head::write(out, head, &added);
 }
@@ -252,6 +259,7 @@ impl Call {
             seen: Seen::default(),
             served: None,
             client: None,
+            upgrade: None,
         }
     }
 
@@ -273,6 +281,7 @@ impl Call {
             seen: Seen::default(),
             served: None,
             client: None,
+            upgrade: None,
         }
     }
 }

@@ -44,6 +44,10 @@ pub enum Counter {
     UpstreamErrors,
     /// Exchanges tried again on another connection.
     UpstreamRetries,
+    /// Connections that switched protocols.
+    TunnelsOpened,
+    /// Those that have ended.
+    TunnelsClosed,
     /// Panics caught in a connection's task.
     Panics,
     /// Access log lines dropped because the log thread was behind.
@@ -78,15 +82,23 @@ pub enum CloseCause {
     Refused,
     /// The target broke off inside its answer, so the client's connection had to break too.
     UpstreamBroken,
+    /// A tunnel that both sides ended.
+    TunnelEnded,
+    /// A tunnel that one side broke.
+    TunnelBroken,
+    /// A tunnel in which nothing moved for `http.tunnel_idle_timeout_ms`.
+    TunnelIdle,
+    /// A tunnel whose key is not valid for it any more.
+    KeyRefused,
     /// The node is draining.
     Drain,
     /// A panic in the connection's task.
     Panic,
 }
 
-const NAMED: usize = 20;
+const NAMED: usize = Counter::UsageLost as usize + 1;
 const CLASSES: usize = 6;
-const CLOSES: usize = 10;
+const CLOSES: usize = CloseCause::Panic as usize + 1;
 /// How many different refusals there are.
 pub const REFUSAL_COUNT: usize = 38;
 
@@ -274,6 +286,10 @@ impl CloseCause {
         Self::WriteTimeout,
         Self::Refused,
         Self::UpstreamBroken,
+        Self::TunnelEnded,
+        Self::TunnelBroken,
+        Self::TunnelIdle,
+        Self::KeyRefused,
         Self::Drain,
         Self::Panic,
     ];
@@ -289,6 +305,10 @@ impl CloseCause {
             Self::WriteTimeout => "write_timeout",
             Self::Refused => "refused",
             Self::UpstreamBroken => "upstream_broken",
+            Self::TunnelEnded => "tunnel_ended",
+            Self::TunnelBroken => "tunnel_broken",
+            Self::TunnelIdle => "tunnel_idle",
+            Self::KeyRefused => "key_refused",
             Self::Drain => "drain",
             Self::Panic => "panic",
         }

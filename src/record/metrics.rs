@@ -217,6 +217,21 @@ fn connections(page: &mut Exposition, scrape: &Scrape<'_>) {
             scrape.sum(|counters| counters.closed(cause)),
         );
     }
+    let tunnels = |counters: &PublishedCounters| {
+        let ended = counters.counter(Counter::TunnelsClosed);
+        counters
+            .counter(Counter::TunnelsOpened)
+            .saturating_sub(ended)
+    };
+    let help = "Connections that switched protocols (WebSocket) and are open.";
+    page.single(
+        "keyway_tunnels_open",
+        Kind::Gauge,
+        help,
+        scrape.sum(tunnels),
+    );
+    let help = "Connections that switched protocols.";
+    scrape.total(page, "keyway_tunnels_total", help, Counter::TunnelsOpened);
 }
 
 fn load(page: &mut Exposition, scrape: &Scrape<'_>) {

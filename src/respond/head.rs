@@ -54,6 +54,21 @@ pub fn write_interim(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Appends the head of a 101 that switches to `protocol`.
+pub fn write_switch(
+    out: &mut Vec<u8>,
+    head: &ResponseHead<'_, '_>,
+    protocol: &str,
+    request_id: RequestId,
+) {
+    status_line(out, head);
+    fields(out, head, Length::Dropped);
+    out.extend_from_slice(b"Connection: Upgrade\r\n");
+    field(out, "Upgrade", protocol.as_bytes());
+    field(out, "X-Request-Id", request_id.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Appends `Connection`, where the version's default does not already say it (RFC 9112, 9.3).
 pub fn connection(out: &mut Vec<u8>, http_1_0: bool, keep_alive: bool) {
     match (http_1_0, keep_alive) {

@@ -317,6 +317,11 @@ impl Check<'_> {
                 &mut h.idle_timeout_ms,
             ),
             (
+                "http.tunnel_idle_timeout_ms",
+                raw.tunnel_idle_timeout_ms,
+                &mut h.tunnel_idle_timeout_ms,
+            ),
+            (
                 "http.write_timeout_ms",
                 raw.write_timeout_ms,
                 &mut h.write_timeout_ms,

@@ -71,6 +71,7 @@ pub(super) struct RawHttp {
     pub(super) head_timeout_ms: Option<u64>,
     pub(super) body_timeout_ms: Option<u64>,
     pub(super) idle_timeout_ms: Option<u64>,
+    pub(super) tunnel_idle_timeout_ms: Option<u64>,
     pub(super) write_timeout_ms: Option<u64>,
     pub(super) body_bytes_max: Option<u64>,
     pub(super) trusted_proxies: Option<Vec<String>>,

@@ -65,6 +65,7 @@ fn every_setting_can_be_written() {
         body_timeout_ms = 2
         idle_timeout_ms = 3
         write_timeout_ms = 4
+        tunnel_idle_timeout_ms = 15
         body_bytes_max = 5
         drain_bytes_max = 6
         drain_timeout_ms = 7
@@ -95,6 +96,7 @@ fn every_setting_can_be_written() {
             head_timeout_ms: 1,
             body_timeout_ms: 2,
             idle_timeout_ms: 3,
+            tunnel_idle_timeout_ms: 15,
             write_timeout_ms: 4,
             body_bytes_max: Some(5),
             drain_bytes_max: 6,

@@ -7,10 +7,12 @@ use httparse::{Header, Status};
 use super::body::{self, BodyError, Direction};
 use super::exchange::Progress;
 use super::recode::Recoder;
+use super::tunnel::First;
+use super::upgrade;
 use crate::accept::judge::Call;
 use crate::clock::Tick;
 use crate::io::{ReadHalf, WriteHalf};
-use crate::parse::{BodyFraming, HeadLimits, parse_response};
+use crate::parse::{BodyFraming, HeadLimits, ResponseHead, parse_response};
 use crate::respond::head::{self, ClientSide};
 use crate::worker::Worker;
 use crate::worker::deadline::{Waiting, Watch};
@@ -53,20 +55,37 @@ pub struct Answer<'a> {
     pub sent_at: Tick,
 }
 
-/// A final head, taken apart.
-struct Final {
+/// What came back.
+#[derive(Debug)]
+pub enum Relayed {
+    /// A whole answer; true if the target's connection may be used again.
+    Whole(bool),
+    /// A 101, not yet sent: the connection goes on in another protocol.
+    Switched(First),
+}
+
+/// A head, taken apart.
+struct Parsed {
     head_bytes: usize,
     framing: BodyFraming,
     keep_alive: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Interim,
+    Switch,
+    Final,
 }
 
 impl Answer<'_> {
-    /// Relays the answer; true if the target's connection may be used again.
+    /// Relays the answer.
     pub async fn relay(
         self,
         target: &mut ReadHalf,
         client: &mut WriteHalf,
-    ) -> Result<bool, AnswerError> {
+    ) -> Result<Relayed, AnswerError> {
         let mut input = self.worker.buffers.take();
         let mut output = self.worker.buffers.take();
         let received = self.receive(target, client, &mut input, &mut output).await;
@@ -78,6 +97,16 @@ impl Answer<'_> {
                 return Err(error);
             }
         };
+        if head.kind == Kind::Switch {
+            let head_bytes = output.len();
+            output.extend_from_slice(&input[head.head_bytes..]);
+            self.worker.buffers.give(input);
+            return Ok(Relayed::Switched(First {
+                up: Vec::new(),
+                down: output,
+                head_bytes,
+            }));
+        }
         let (encode, ends_with_connection) = head::encode_for(head.framing, self.call.http_1_0);
         let mut recoder = Recoder::new(head.framing, encode, u64::MAX);
         let rest = &input[head.head_bytes..];
@@ -109,7 +138,7 @@ impl Answer<'_> {
                     && head.keep_alive
                     && head.framing != BodyFraming::UntilClose
                     && !ends_with_connection;
-                Ok(reusable)
+                Ok(Relayed::Whole(reusable))
             }
             Err(BodyError::Sink) => Err(AnswerError::Client),
             Err(BodyError::Source) => Err(AnswerError::Closed),
@@ -125,19 +154,19 @@ impl Answer<'_> {
         client: &mut WriteHalf,
         input: &mut Vec<u8>,
         output: &mut Vec<u8>,
-    ) -> Result<Final, AnswerError> {
+    ) -> Result<Parsed, AnswerError> {
         let mut interim = 0;
         loop {
             match self.read_head(input, output)? {
-                Some(head) if head.status_is_interim => {
+                Some(head) if head.kind == Kind::Interim => {
                     interim += 1;
                     if interim > INTERIM_MAX {
                         return Err(AnswerError::Malformed);
                     }
-                    input.drain(..head.parts.head_bytes);
+                    input.drain(..head.head_bytes);
                     self.pass_interim(client, output).await?;
                 }
-                Some(head) => return Ok(head.parts),
+                Some(head) => return Ok(head),
                 None => self.fill(target, input).await?,
             }
         }
@@ -179,70 +208,67 @@ impl Answer<'_> {
     }
 
     /// Parses one head and writes the client's, if it is whole.
-    fn read_head(
-        self,
-        input: &[u8],
-        output: &mut Vec<u8>,
-    ) -> Result<Option<ParsedHead>, AnswerError> {
+    fn read_head(self, input: &[u8], output: &mut Vec<u8>) -> Result<Option<Parsed>, AnswerError> {
         let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; RESPONSE_HEAD.headers_max];
         let parsed = parse_response(input, &mut slots, &RESPONSE_HEAD, self.call.is_head)
             .map_err(|_| AnswerError::Malformed)?;
         let Status::Complete((head, head_bytes)) = parsed else {
             return Ok(None);
         };
-        let parts = Final {
-            head_bytes,
-            framing: head.framing,
-            keep_alive: head.keep_alive,
-        };
-        match head.status {
-            // Nobody asked to switch: what follows would be no HTTP.
-            101 => return Err(AnswerError::Malformed),
+        let kind = match head.status {
             // Said by the gateway already, if the client wanted it.
-            100 => {
-                return Ok(Some(ParsedHead {
-                    parts,
-                    status_is_interim: true,
-                }));
+            100 => Kind::Interim,
+            101 => {
+                // Nobody asked for that switch: what follows would be no HTTP.
+                let asked = self.call.upgrade.as_deref();
+                let asked = asked.filter(|protocol| upgrade::is_granted(&head, protocol));
+                let protocol = asked.ok_or(AnswerError::Malformed)?;
+                self.note_answer(head.status);
+                head::write_switch(output, &head, protocol, self.call.request_id);
+                Kind::Switch
             }
             102..200 => {
                 if !self.call.http_1_0 {
                     head::write_interim(output, &head);
                 }
-                return Ok(Some(ParsedHead {
-                    parts,
-                    status_is_interim: true,
-                }));
+                Kind::Interim
             }
-            _ => {}
-        }
-        self.progress.status.set(head.status);
+            _ => {
+                self.note_answer(head.status);
+                self.write_final(output, &head);
+                Kind::Final
+            }
+        };
+        Ok(Some(Parsed {
+            head_bytes,
+            framing: head.framing,
+            keep_alive: head.keep_alive,
+            kind,
+        }))
+    }
+
+    fn note_answer(self, status: u16) {
+        self.progress.status.set(status);
         self.progress
             .upstream_ns
             .set(self.worker.clock.tick().since_ns(self.sent_at));
-        let (_, ends_with_connection) = head::encode_for(head.framing, self.call.http_1_0);
+    }
+
+    fn write_final(self, output: &mut Vec<u8>, head: &ResponseHead<'_, '_>) {
+        let http_1_0 = self.call.http_1_0;
+        let (_, ends_with_connection) = head::encode_for(head.framing, http_1_0);
         let keep_alive = self.call.keep_alive
             && !ends_with_connection
             && self.progress.uploaded.get()
             && !self.worker.draining();
         self.progress.keep_alive.set(keep_alive);
-        let http_1_0 = self.call.http_1_0;
         let client = ClientSide {
             http_1_0,
             keep_alive,
             request_id: self.call.request_id,
         };
-        head::write(output, &head, &client, |output| {
+        head::write(output, head, &client, |output| {
             self.worker.write_limit_fields(self.call, output);
         });
-        Ok(Some(ParsedHead {
-            parts,
-            status_is_interim: false,
-        }))
     }
-}
-
-struct ParsedHead {
-    parts: Final,
-    status_is_interim: bool,
 }

@@ -8,16 +8,18 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::pin::pin;
 
-use super::answer::{Answer, AnswerError};
+use super::answer::{Answer, AnswerError, Relayed};
 use super::body::{self, BodyError, Direction};
 use super::connect::{self, Engaged};
 use super::recode::{Encode, RecodeError, Recoder};
+use super::tunnel::{First, Tunnel};
 use crate::accept::judge::Job;
 use crate::io::{Either, Stream, WriteHalf, race};
 use crate::record::{CloseCause, Counter};
 use crate::refusal::Refusal;
 use crate::worker::Worker;
 use crate::worker::deadline::{Waiting, Watch};
+use crate::worker::tunnels::Opened;
 
 /// How an exchange ended for the client.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub enum Outcome {
     Refused(Refusal),
     /// The answer broke off, or nobody is left to answer.
     Broken(CloseCause),
+    /// The connection switched protocols, and what followed is over.
+    Switched(CloseCause),
 }
 
 /// What an exchange leaves behind for the record, whatever its outcome.
@@ -99,7 +103,7 @@ pub async fn run(worker: &Worker, ends: Ends<'_>, job: &mut Job, progress: &Prog
             &mut engaged,
             job,
             &mut upload,
-            progress,
+            (progress, ends.buffered),
         )
         .await;
         // A kept connection may have ended while the request was on its way: the target has not
@@ -112,8 +116,8 @@ pub async fn run(worker: &Worker, ends: Ends<'_>, job: &mut Job, progress: &Prog
                 worker.count(Counter::UpstreamRetries);
                 fresh_only = true;
             }
-            Outcome::Answered(_) | Outcome::Refused(_) | Outcome::Broken(_) => {
-                if !matches!(outcome, Outcome::Answered(_)) {
+            _ => {
+                if matches!(outcome, Outcome::Refused(_) | Outcome::Broken(_)) {
                     worker.count(Counter::UpstreamErrors);
                 }
                 return outcome;
@@ -143,7 +147,7 @@ async fn attempt(
     engaged: &mut Engaged<'_>,
     job: &mut Job,
     upload: &mut Recoder,
-    progress: &Progress,
+    (progress, buffered): (&Progress, &[u8]),
 ) -> Outcome {
     let watch = engaged.watch;
     if !upload.done() && job.call.expect_continue && progress.body_bytes_in.get() == 0 {
@@ -156,13 +160,54 @@ async fn attempt(
         }
     }
     match converse(worker, client, engaged, job, upload, progress).await {
-        Ok((answered, beyond)) => finish(engaged, answered, beyond, progress),
+        Ok((Ok(Relayed::Switched(first)), _)) => {
+            let first = First {
+                up: buffered.to_vec(),
+                ..first
+            };
+            Outcome::Switched(switched(worker, client, engaged, job, (progress, first)).await)
+        }
+        Ok((Ok(Relayed::Whole(reusable)), beyond)) => {
+            finish(engaged, Ok(reusable), beyond, progress)
+        }
+        Ok((Err(error), beyond)) => finish(engaged, Err(error), beyond, progress),
         Err(error) => client_failed(watch, error, progress),
     }
 }
 
+/// Runs what follows a 101.
+async fn switched(
+    worker: &Worker,
+    client: &mut Stream,
+    engaged: &mut Engaged<'_>,
+    job: &Job,
+    (progress, first): (&Progress, First),
+) -> CloseCause {
+    let seen = &job.call.seen;
+    let catalog = job
+        .call
+        .served
+        .as_ref()
+        .map(|served| served.view().catalog());
+    let api = seen.api.and_then(|api| Some(catalog?.api(api).number));
+    let protocol = job.call.upgrade.as_deref().unwrap_or_default();
+    let tunnel = Tunnel {
+        worker,
+        watch: engaged.watch,
+        opened: Opened {
+            key: seen.key,
+            api: api.unwrap_or(0),
+        },
+        is_websocket: protocol.eq_ignore_ascii_case("websocket"),
+        progress,
+        idle_timeout_ms: Cell::new(worker.http.tunnel_idle_timeout_ms),
+    };
+    // In a box for its time: few exchanges have one.
+    Box::pin(tunnel.run(client, engaged.stream(), first)).await
+}
+
 /// The answer's end, and what came from the client beyond the request's body.
-type Conversed = (Result<bool, AnswerError>, Option<Vec<u8>>);
+type Conversed = (Result<Relayed, AnswerError>, Option<Vec<u8>>);
 
 /// Sends and receives side by side until the answer is over. Fails when the client's body does.
 async fn converse(

@@ -3,7 +3,8 @@
 //! In: an [`Admission`](crate::pipeline::Admission) and the client's connection. Out: an
 //! [`exchange::Outcome`]. [`request_head`] writes what the target reads, [`pool`] keeps connections
 //! for reuse and [`connect`] takes or opens one, [`exchange`] drives both directions, [`answer`]
-//! brings the answer back, [`body`] and [`recode`] move bodies.
+//! brings the answer back, [`body`] and [`recode`] move bodies. [`upgrade`] knows who may switch
+//! protocols, and [`tunnel`] carries what follows; of it, only the frames of a [`websocket`] matter.
 
 pub mod answer;
 pub mod body;
@@ -12,3 +13,6 @@ pub mod exchange;
 pub mod pool;
 pub mod recode;
 pub mod request_head;
+pub mod tunnel;
+pub mod upgrade;
+pub mod websocket;

@@ -39,6 +39,8 @@ pub struct Added<'a> {
     pub request_id: RequestId,
     /// The way it came.
     pub hops: &'a Hops<'a>,
+    /// The protocol that the target may switch to.
+    pub upgrade: Option<&'a str>,
 }
 
 /// Appends the head, with its empty line.
@@ -61,6 +63,10 @@ pub fn write(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, added: &Added<'_>) {
         }
     }
     write_framing(out, head.framing);
+    if let Some(protocol) = added.upgrade {
+        out.extend_from_slice(b"Connection: Upgrade\r\n");
+        field(out, "Upgrade", protocol.as_bytes());
+    }
     write_forwarded(out, head, added);
     if let Some(identity) = &added.identity {
         write_identity(out, identity);

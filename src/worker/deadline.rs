@@ -29,6 +29,8 @@ pub enum Waiting {
     Head,
     /// More of a body.
     Body,
+    /// Anything to move in a tunnel.
+    Tunnel,
     /// The client to take what was sent.
     Taking,
 }

@@ -10,6 +10,7 @@ pub mod pace;
 pub mod pulse;
 pub mod recorder;
 pub mod start;
+pub mod tunnels;
 pub mod unwind;
 
 use std::cell::{Cell, RefCell};
@@ -41,6 +42,7 @@ use deadline::{Deadlines, Waiting, Watch};
 use overload::Overload;
 use pace::Pace;
 use recorder::{Finished, Recorder};
+use tunnels::Tunnels;
 
 /// Pause between two lines about failed accepts.
 const ACCEPT_LOG_PAUSE_MS: u64 = 10_000;
@@ -119,6 +121,8 @@ pub struct Worker {
     pub body_pace: Pace,
     /// Deadlines of its connections.
     pub deadlines: Rc<Deadlines>,
+    /// Its connections that have switched protocols.
+    pub tunnels: Tunnels,
     /// Its idle connections to targets.
     pub pool: RefCell<Pool>,
     /// Its share of the limits.
@@ -159,6 +163,7 @@ impl Worker {
             trusted_hops: config.settings.trusted_hops.clone(),
             buffers: Buffers::default(),
             parking: Parking::default(),
+            tunnels: Tunnels::default(),
             deadlines: Rc::new(Deadlines::new(
                 Pace::new(http.answer_rate_min_bytes_per_s, http.rate_window_ms),
                 http.write_timeout_ms,
@@ -202,6 +207,7 @@ impl Worker {
             view: Some(view),
             slot: Arc::clone(&self.handle.slot),
         };
+        self.tunnels.judge(next.view(), self.clock.now().wall);
         *self.served.borrow_mut() = Some(Rc::new(next));
         self.count(Counter::SnapshotSwaps);
         self.handle.slot.serve(served);
@@ -228,6 +234,7 @@ impl Worker {
             Waiting::Idle => self.http.idle_timeout_ms,
             Waiting::Head => self.http.head_timeout_ms,
             Waiting::Body => self.http.body_timeout_ms,
+            Waiting::Tunnel => self.http.tunnel_idle_timeout_ms,
             Waiting::Taking => self.http.write_timeout_ms,
         };
         watch.client_until(what, self.now_ms() + timeout_ms);

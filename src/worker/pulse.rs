@@ -60,6 +60,7 @@ impl Worker {
         }
         if once_a_second {
             self.pool.borrow_mut().prune(now.millis());
+            self.tunnels.expire(self.clock.now().wall);
         }
         let limits = self.limits.borrow().counts();
         self.recorder

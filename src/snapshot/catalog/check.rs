@@ -79,6 +79,12 @@ pub enum CatalogProblem {
     /// A query parameter's name that would need escaping.
     #[error("must be 1 to 63 of a-z, A-Z, 0-9, '.', '_', '-', '~'")]
     Query,
+    /// A protocol that cannot be switched to.
+    #[error(
+        "must be a protocol in lower case such as websocket; neither HTTP nor TLS, in which \
+         requests would pass unjudged"
+    )]
+    Upgrade,
     /// An upstream without a server.
     #[error("needs at least one target")]
     NoTargets,
@@ -86,6 +92,9 @@ pub enum CatalogProblem {
     #[error("must be an IP address with a port, such as 127.0.0.1:9000 or [::1]:9000")]
     Target,
 }
+
+/// Most protocols of one API.
+const UPGRADES_MAX: usize = 8;
 
 /// Headers that frame or route the message, or that the gateway itself writes.
 const HEADERS_RESERVED: [&str; 17] = [
@@ -297,7 +306,27 @@ fn api(entry: &ApiEntry, at: &At<'_>) -> Result<(), CatalogError> {
         let at = list.item(at);
         methods(&route.methods, &at.field("methods"))?;
     }
-    credential(&entry.credential, &at.field("credential"))
+    credential(&entry.credential, &at.field("credential"))?;
+    upgrades(&entry.upgrades, &at.field("upgrades"))
+}
+
+/// Protocols that a client may switch to. Not to HTTP: requests in it would not be judged.
+fn upgrades(upgrades: &[String], list: &At<'_>) -> Result<(), CatalogError> {
+    if upgrades.len() > UPGRADES_MAX {
+        let max = UPGRADES_MAX as u64;
+        return Err(list.fail(CatalogProblem::TooGreat { max }));
+    }
+    for (at, protocol) in upgrades.iter().enumerate() {
+        let plain = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"./-_+".contains(&byte)
+        };
+        let token = (1..=63).contains(&protocol.len()) && protocol.bytes().all(plain);
+        let http = protocol.starts_with("h2") || protocol.starts_with("http");
+        if !token || http || protocol.starts_with("tls") {
+            return Err(list.item(at).fail(CatalogProblem::Upgrade));
+        }
+    }
+    Ok(())
 }
 
 fn hosts(hosts: &[String], list: &At<'_>) -> Result<(), CatalogError> {

@@ -69,6 +69,8 @@ pub struct Api {
     pub credential: Credential,
     /// Who serves it.
     pub upstream: UpstreamIndex,
+    /// Protocols that a client may switch to, in lower case.
+    pub upgrades: Vec<String>,
 }
 
 /// One upstream.
@@ -245,6 +247,7 @@ fn apis(file: &CatalogFile, upstream_places: &Places) -> Result<Vec<Api>, Catalo
                 query: entry.credential.query.clone(),
             },
             upstream: UpstreamIndex(*upstream),
+            upgrades: entry.upgrades.clone(),
         });
     }
     Ok(apis)
