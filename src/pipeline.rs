@@ -13,15 +13,22 @@
 //! A request is judged by exactly one generation: the view is taken once, before step 3, and kept
 //! until step 6.
 
+use std::net::IpAddr;
+
 use crate::authenticate::digest::Pepper;
 use crate::authenticate::{self, Shown};
 use crate::authorize::{self, Permit};
 use crate::clock::Now;
 use crate::limit::{Hold, Refused, Shard, headers};
 use crate::parse::{BodyFraming, RequestHead};
+use crate::record::request_id::RequestId;
 use crate::refusal::Refusal;
+use crate::respond::cors::{Cors, Preflight};
+use crate::respond::own::OwnAnswer;
+use crate::route::affinity::{self, Told};
 use crate::route::balance::Balance;
-use crate::route::{ApiIndex, Asked, NoRoute, UpstreamIndex, path};
+use crate::route::{ApiIndex, Asked, NoRoute, RouteMatch, UpstreamIndex, path};
+use crate::snapshot::catalog::{Api, Catalog, Route};
 use crate::snapshot::{KeyRecord, View};
 
 /// What the decision needs beside the request: the worker's own state, borrowed for its time.
@@ -37,6 +44,10 @@ pub struct Bench<'a, 'v> {
     pub balance: &'a mut Balance,
     /// Largest announced body; `u64::MAX` for no cap.
     pub body_bytes_max: u64,
+    /// The client's address.
+    pub client: IpAddr,
+    /// No two requests have the same: chance, where nothing else decides.
+    pub request_id: RequestId,
 }
 
 /// A request that may go on.
@@ -44,14 +55,32 @@ pub struct Bench<'a, 'v> {
 pub struct Admission<'v, 'h> {
     /// Absent for an API that asks for no key.
     pub permit: Option<Permit<'v>>,
-    /// Where it goes.
-    pub upstream: UpstreamIndex,
-    /// Which of the upstream's targets is first in line.
-    pub target: usize,
+    /// The API.
+    pub api: &'v Api,
+    /// Its route.
+    pub route: &'v Route,
+    /// Who answers.
+    pub by: AnsweredBy<'v, 'h>,
     /// Its claim on the limits; settled once, however the request ends.
     pub hold: Option<Hold>,
     /// The key as shown, to be left out of what the target reads.
     pub shown: Option<Shown<'h>>,
+}
+
+/// Who answers an admitted request.
+#[derive(Clone, Copy, Debug)]
+pub enum AnsweredBy<'v, 'h> {
+    /// A target.
+    Target {
+        /// The upstream.
+        upstream: UpstreamIndex,
+        /// Which of its targets is first in line.
+        target: usize,
+    },
+    /// The gateway, as the route says.
+    Route(&'v OwnAnswer),
+    /// The gateway: it is a preflight of a page of another origin.
+    Preflight(&'v Cors, Preflight<'h>),
 }
 
 /// What is known of a request so far, for its record: filled stage by stage, also when refused.
@@ -59,6 +88,10 @@ pub struct Admission<'v, 'h> {
 pub struct Seen {
     /// The API that matched.
     pub api: Option<ApiIndex>,
+    /// Which of its routes did.
+    pub route: u16,
+    /// The upstream that it goes to.
+    pub upstream: Option<UpstreamIndex>,
     /// The key's record, if the key is known.
     pub key: Option<KeyRecord>,
     /// Number of the plan that applies.
@@ -74,13 +107,15 @@ pub fn admit<'v: 'h, 'h>(
 ) -> Result<Admission<'v, 'h>, Refusal> {
     let view = bench.view;
     path::check_path(head.path).map_err(|_| Refusal::PathUnsafe)?;
+    if let Some(admission) = preflight(view.catalog(), head, seen) {
+        return Ok(admission);
+    }
     let found = view
         .catalog()
         .router
         .find(&Asked::of(head))
         .map_err(no_route)?;
-    seen.api = Some(found.api);
-    let api = view.catalog().api(found.api);
+    let (api, route) = matched(view.catalog(), found, seen);
     let mut shown = None;
     let mut permit = None;
     if let Some(credential) = authenticate::required(api) {
@@ -91,12 +126,11 @@ pub fn admit<'v: 'h, 'h>(
         permit = Some(authorize::permit(view, caller, api)?);
         shown = Some(key);
     }
-    check_body(head.framing, bench.body_bytes_max)?;
-    let targets = &view.catalog().upstream(api.upstream).targets;
-    let target = bench
-        .balance
-        .pick(api.upstream, targets)
-        .ok_or(Refusal::NoTarget)?;
+    check_body(head.framing, bench.body_bytes_max.min(api.body_bytes_max))?;
+    let by = match &route.answer {
+        Some(answer) => AnsweredBy::Route(answer),
+        None => target(bench, (api, route), head, permit.as_ref(), seen)?,
+    };
     // Hold last: a request with nowhere to go must not spend its caller's allowance.
     let hold = match &permit {
         Some(permit) => {
@@ -107,11 +141,73 @@ pub fn admit<'v: 'h, 'h>(
     };
     Ok(Admission {
         permit,
-        upstream: api.upstream,
-        target,
+        api,
+        route,
+        by,
         hold,
         shown,
     })
+}
+
+fn matched<'v>(catalog: &'v Catalog, found: RouteMatch, seen: &mut Seen) -> (&'v Api, &'v Route) {
+    seen.api = Some(found.api);
+    seen.route = found.route;
+    let api = catalog.api(found.api);
+    (api, api.route(found.route))
+}
+
+/// A preflight for a route of an API that says who may call it from other origins. Browsers send
+/// no key with it, so it comes before authentication; it spends nothing.
+fn preflight<'v: 'h, 'h>(
+    catalog: &'v Catalog,
+    head: &RequestHead<'_, 'h>,
+    seen: &mut Seen,
+) -> Option<Admission<'v, 'h>> {
+    let asked = Preflight::of(head)?;
+    let meant = Asked {
+        method: asked.method,
+        ..Asked::of(head)
+    };
+    let has_cors = |found: RouteMatch| catalog.api(found.api).cors.is_some();
+    let found = catalog.router.preflight(&meant, has_cors)?;
+    let (api, route) = matched(catalog, found, seen);
+    Some(Admission {
+        permit: None,
+        api,
+        route,
+        by: AnsweredBy::Preflight(api.cors.as_ref()?, asked),
+        hold: None,
+        shown: None,
+    })
+}
+
+/// Picks the upstream and its target in line.
+fn target<'v, 'h>(
+    bench: &mut Bench<'_, '_>,
+    (api, route): (&Api, &Route),
+    head: &RequestHead<'_, '_>,
+    permit: Option<&Permit<'_>>,
+    seen: &mut Seen,
+) -> Result<AnsweredBy<'v, 'h>, Refusal> {
+    let upstream = match (route.upstream, &api.split) {
+        (Some(upstream), _) => upstream,
+        (None, None) => api.upstream,
+        (None, Some(split)) => {
+            let told = Told {
+                permit,
+                client: bench.client,
+                head,
+            };
+            let by = split.by.as_ref();
+            let value = by.and_then(|by| affinity::value_of(by, &told));
+            split.choose(value.unwrap_or_else(|| affinity::chance(bench.request_id)))
+        }
+    };
+    seen.upstream = Some(upstream);
+    let targets = &bench.view.catalog().upstream(upstream).targets;
+    let target = bench.balance.pick(upstream, targets);
+    let target = target.ok_or(Refusal::NoTarget)?;
+    Ok(AnsweredBy::Target { upstream, target })
 }
 
 fn no_route(cause: NoRoute<'_>) -> Refusal {

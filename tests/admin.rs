@@ -142,7 +142,9 @@ fn the_access_log_tells_who_asked_what_and_how_it_ended() {
         ("app", "mobile"),
         ("plan", "free"),
         ("api", "orders"),
-        ("upstream", &origin.address.to_string()),
+        ("route", "/orders/*"),
+        ("upstream", "origin"),
+        ("target", &origin.address.to_string()),
         ("key", &gateway.world.id(&key)),
         (
             "request_id",
@@ -171,7 +173,7 @@ fn the_access_log_tells_who_asked_what_and_how_it_ended() {
         .find(|line| line["status"] == 404)
         .expect("the other");
     assert_eq!(refused["refusal"], "route");
-    assert!(refused["upstream"].is_null());
+    assert!(refused["upstream"].is_null() && refused["target"].is_null());
 }
 
 #[test]

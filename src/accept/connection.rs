@@ -7,13 +7,13 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use super::judge::{Call, Job, Verdict, judge};
+use super::judge::{Call, Job, Own, Verdict, judge};
 use crate::io::Stream;
 use crate::limit::Outcome as Settlement;
 use crate::parse::BodyFraming;
 use crate::record::CloseCause;
 use crate::refusal::Refusal;
-use crate::respond::refuse::{self, Context};
+use crate::respond::{own, refuse};
 use crate::upstream::exchange::{self, Ends, Outcome, Progress};
 use crate::worker::Worker;
 use crate::worker::deadline::{Guard, Waiting};
@@ -53,6 +53,28 @@ enum Judged {
     Partial,
     /// A request was answered, and there may be a next one.
     Answered,
+}
+
+/// What the gateway itself answers.
+enum Reply {
+    Refused(Refusal),
+    Own(Own),
+}
+
+impl Reply {
+    fn status(&self) -> u16 {
+        match self {
+            Self::Refused(refusal) => refusal.face().status,
+            Self::Own(own) => own.status,
+        }
+    }
+
+    fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Refused(refusal) => Some(*refusal),
+            Self::Own(_) => None,
+        }
+    }
 }
 
 struct Connection {
@@ -116,6 +138,11 @@ impl Connection {
             Verdict::Refused(call, refusal) => {
                 self.watch.client_free();
                 self.refuse(call, refusal, &Progress::default()).await?;
+            }
+            Verdict::Own(call, own) => {
+                self.watch.client_free();
+                self.reply(call, Reply::Own(own), &Progress::default())
+                    .await?;
             }
         }
         Ok(Judged::Answered)
@@ -237,26 +264,37 @@ impl Connection {
         }
     }
 
-    /// Answers `refusal`, and makes the connection fit for a next request or closes it.
     async fn refuse(
         &mut self,
         call: Call,
         refusal: Refusal,
         progress: &Progress,
     ) -> Result<(), CloseCause> {
+        self.reply(call, Reply::Refused(refusal), progress).await
+    }
+
+    /// Answers without a target, and makes the connection fit for a next request or closes it.
+    async fn reply(
+        &mut self,
+        call: Call,
+        reply: Reply,
+        progress: &Progress,
+    ) -> Result<(), CloseCause> {
+        let refusal = reply.refusal();
+        let status = reply.status();
         let unread = self.unread(&call, refusal, progress);
         let keep_alive = call.keep_alive && unread.is_some() && !self.worker.draining();
-        let mut output = self.render(&call, refusal, keep_alive);
+        let mut output = self.render(&call, reply, keep_alive);
         self.worker.client_until(&self.watch, Waiting::Taking);
         let outcome;
         (outcome, output) = self.stream.write.write_all(output, 0).await;
         self.watch.client_free();
-        progress.status.set(refusal.face().status);
+        progress.status.set(status);
         progress
             .bytes_out
             .set(progress.bytes_out.get() + output.len() as u64);
         self.worker.buffers.give(output);
-        self.record(&call, Some(refusal), progress);
+        self.record(&call, refusal, progress);
         if outcome.is_err() {
             return Err(CloseCause::ClientAborted);
         }
@@ -273,28 +311,55 @@ impl Connection {
         }
     }
 
-    fn render(&self, call: &Call, refusal: Refusal, keep_alive: bool) -> Vec<u8> {
+    fn render(&self, call: &Call, reply: Reply, keep_alive: bool) -> Vec<u8> {
         let mut output = self.worker.buffers.take();
         let mut date = self.worker.date.borrow_mut();
-        let context = Context {
-            request_id: call.request_id,
-            http_1_0: call.http_1_0,
-            keep_alive,
-            head_only: call.is_head,
-            date: date.at(call.begun.wall),
-            allow: &self.worker.allowed_methods(call, refusal, &self.buffer),
-        };
-        refuse::write(&mut output, refusal, &context, |output| {
+        let date = date.at(call.begun.wall);
+        let add_fields = |output: &mut Vec<u8>| {
+            output.extend_from_slice(&call.cors);
             self.worker.write_limit_fields(call, output);
-        });
+        };
+        let Call {
+            request_id,
+            http_1_0,
+            is_head: head_only,
+            ..
+        } = *call;
+        match reply {
+            Reply::Refused(refusal) => {
+                let context = refuse::Context {
+                    request_id,
+                    http_1_0,
+                    keep_alive,
+                    head_only,
+                    date,
+                    allow: &self.worker.allowed_methods(call, refusal, &self.buffer),
+                };
+                refuse::write(&mut output, refusal, &context, add_fields);
+            }
+            Reply::Own(own) => {
+                let context = own::Context {
+                    request_id,
+                    http_1_0,
+                    keep_alive,
+                    head_only,
+                    date,
+                };
+                let body = call.own_body(&own);
+                let parts = (own.status, own.fields.as_slice(), body);
+                own::write(&mut output, parts, &context, add_fields);
+                self.worker.buffers.give(own.fields);
+            }
+        }
         output
     }
 
-    fn close_cause(&self, refusal: Refusal) -> CloseCause {
+    fn close_cause(&self, refusal: Option<Refusal>) -> CloseCause {
         match refusal {
-            Refusal::HeadTimeout | Refusal::BodyTimeout => CloseCause::ReadTimeout,
+            Some(Refusal::HeadTimeout | Refusal::BodyTimeout) => CloseCause::ReadTimeout,
             _ if self.worker.draining() => CloseCause::Drain,
-            _ => CloseCause::Refused,
+            None => CloseCause::Requested,
+            Some(_) => CloseCause::Refused,
         }
     }
 
@@ -306,11 +371,11 @@ impl Connection {
     ///
     /// What is left unread here would be parsed as the next request: this is how an early 401
     /// becomes request smuggling.
-    fn unread(&self, call: &Call, refusal: Refusal, progress: &Progress) -> Option<u64> {
+    fn unread(&self, call: &Call, refusal: Option<Refusal>, progress: &Progress) -> Option<u64> {
         let forwarded = progress.body_bytes_in.get() > 0;
         let body_failed = matches!(
             refusal,
-            Refusal::BodyTimeout | Refusal::BodyMalformed | Refusal::BodyTooLarge
+            Some(Refusal::BodyTimeout | Refusal::BodyMalformed | Refusal::BodyTooLarge)
         );
         if call.head_bytes == 0 || body_failed {
             return None;

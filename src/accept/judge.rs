@@ -11,14 +11,15 @@ use httparse::{Header, Status};
 
 use crate::accept::hops::Hops;
 use crate::clock::Now;
-use crate::limit::Hold;
+use crate::limit::{Hold, Outcome};
 use crate::parse::{BodyFraming, RequestHead, Version, parse_request};
-use crate::pipeline::{self, Admission, Bench, Seen};
+use crate::pipeline::{self, Admission, AnsweredBy, Bench, Seen};
 use crate::record::request_id::RequestId;
 use crate::refusal::Refusal;
 use crate::route::UpstreamIndex;
+use crate::route::edits::{self, Edits};
 use crate::settings::HEADERS_CEILING;
-use crate::snapshot::catalog::Upstream;
+use crate::snapshot::catalog::{Api, Route, Upstream};
 use crate::upstream::request_head::{self, Added, Identity};
 use crate::upstream::upgrade;
 use crate::worker::{Served, Worker};
@@ -89,6 +90,32 @@ pub struct Call {
     pub client: Option<IpAddr>,
     /// The protocol that it may switch to, in the client's spelling.
     pub upgrade: Option<Box<str>>,
+    /// Field lines for pages of other origins, whatever the answer is; empty for an API that says
+    /// nothing of them.
+    pub cors: Vec<u8>,
+}
+
+impl Call {
+    /// The API that matched, and its route.
+    pub fn matched(&self) -> Option<(&Api, &Route)> {
+        let catalog = self.served.as_ref()?.view().catalog();
+        let api = catalog.api(self.seen.api?);
+        Some((api, api.route(self.seen.route)))
+    }
+
+    /// The body of the gateway's own answer.
+    pub fn own_body(&self, own: &Own) -> &[u8] {
+        let answer = self.matched().and_then(|(_, route)| route.answer.as_ref());
+        answer
+            .filter(|_| own.is_of_route)
+            .map_or(&[], |answer| &answer.body)
+    }
+
+    /// Changes to what the client reads of a target's answer.
+    pub fn response_edits(&self) -> &Edits {
+        self.matched()
+            .map_or(&edits::NONE, |(_, route)| &route.response_edits)
+    }
 }
 
 /// An admitted request, ready to go.
@@ -100,6 +127,8 @@ pub struct Job {
     pub request_head: Vec<u8>,
     /// Its claim on the limits.
     pub hold: Option<Hold>,
+    /// Largest body; `u64::MAX` for no cap.
+    pub body_bytes_max: u64,
     upstream: UpstreamIndex,
     target: usize,
 }
@@ -145,6 +174,19 @@ pub enum Verdict {
     Refused(Call, Refusal),
     /// May go on.
     Admitted(Job),
+    /// May have what the gateway itself has to say.
+    Own(Call, Own),
+}
+
+/// An answer of the gateway's own.
+#[derive(Debug)]
+pub struct Own {
+    /// Its status.
+    pub status: u16,
+    /// Whole field lines, in a worker's buffer.
+    pub fields: Vec<u8>,
+    /// The route says it, its body too; else it answers a preflight.
+    pub is_of_route: bool,
 }
 
 /// Judges what has arrived on a connection.
@@ -186,34 +228,82 @@ fn decide(
         limits: &mut limits,
         balance: &mut balance,
         body_bytes_max: worker.body_bytes_max,
+        client: call.client.unwrap_or(peer.ip()),
+        request_id: call.request_id,
     };
     let verdict = pipeline::admit(&mut bench, head, call.begun, &mut call.seen);
+    let cors = call
+        .seen
+        .api
+        .map(|api| &served.view().catalog().api(api).cors);
+    if let Some(Some(cors)) = cors {
+        cors.write_answer(head, &mut call.cors);
+    }
     match verdict {
         Err(refusal) => {
             call.served = Some(Rc::clone(&served));
             Verdict::Refused(call, refusal)
         }
         Ok(admission) => {
-            let mut request_head = worker.buffers.take();
-            let api = call.seen.api.map(|api| served.view().catalog().api(api));
-            let upgrade = api.and_then(|api| upgrade::asked(head, &api.upgrades));
+            let mut out = worker.buffers.take();
+            let (upstream, target) = match admission.by {
+                AnsweredBy::Target { upstream, target } => (upstream, target),
+                AnsweredBy::Route(_) | AnsweredBy::Preflight(..) => {
+                    let own = write_own(out, head, &mut call, &admission);
+                    if let Some(hold) = admission.hold {
+                        limits.settle(hold, Outcome::Used);
+                    }
+                    call.served = Some(Rc::clone(&served));
+                    return Verdict::Own(call, own);
+                }
+            };
+            let upgrade = upgrade::asked(head, &admission.api.upgrades);
             call.upgrade = upgrade.map(Into::into);
-            write_request_head(&mut request_head, head, &call, &admission, &hops);
-            let Admission {
-                upstream,
-                target,
-                hold,
-                ..
-            } = admission;
+            let host = &served.view().catalog().upstream(upstream).host;
+            write_request_head(&mut out, head, &call, &admission, (host.as_deref(), &hops));
+            let body_bytes_max = worker.body_bytes_max.min(admission.api.body_bytes_max);
+            let hold = admission.hold;
             call.served = Some(Rc::clone(&served));
             Verdict::Admitted(Job {
                 call,
-                request_head,
+                request_head: out,
+                hold,
+                body_bytes_max,
                 upstream,
                 target,
-                hold,
             })
         }
+    }
+}
+
+/// The gateway's own answer, its fields in `out`.
+fn write_own(
+    mut out: Vec<u8>,
+    head: &RequestHead<'_, '_>,
+    call: &mut Call,
+    admission: &Admission<'_, '_>,
+) -> Own {
+    let mut status = 204;
+    let is_of_route = matches!(admission.by, AnsweredBy::Route(_));
+    match admission.by {
+        AnsweredBy::Route(answer) => {
+            if let Some(location) = &answer.location {
+                location.write(head, admission.shown.map(|shown| shown.place), &mut out);
+            }
+            out.extend_from_slice(&answer.fields);
+            status = answer.status;
+        }
+        AnsweredBy::Preflight(cors, asked) => {
+            cors.write_preflight(head, &asked, &admission.route.methods, &mut out);
+            // What it allows stands in these fields, and only once.
+            call.cors.clear();
+        }
+        AnsweredBy::Target { .. } => {}
+    }
+    Own {
+        status,
+        fields: out,
+        is_of_route,
     }
 }
 
@@ -222,7 +312,7 @@ fn write_request_head(
     head: &RequestHead<'_, '_>,
     call: &Call,
     admission: &Admission<'_, '_>,
-    hops: &Hops<'_>,
+    (upstream_host, hops): (Option<&str>, &Hops<'_>),
 ) {
     let identity = admission.permit.as_ref().map(|permit| Identity {
         tenant: &permit.tenant().name,
@@ -237,6 +327,9 @@ fn write_request_head(
         request_id: call.request_id,
         hops,
         upgrade: call.upgrade.as_deref(),
+        path: admission.route.path.as_ref(),
+        host: admission.route.host.as_deref().or(upstream_host),
+        edits: &admission.route.request_edits,
     };
     request_head::write(out, head, &added);
 }
@@ -260,6 +353,7 @@ impl Call {
             served: None,
             client: None,
             upgrade: None,
+            cors: Vec::new(),
         }
     }
 
@@ -282,6 +376,7 @@ impl Call {
             served: None,
             client: None,
             upgrade: None,
+            cors: Vec::new(),
         }
     }
 }

@@ -60,8 +60,12 @@ pub struct LogLine<'a> {
     pub plan: Option<&'a str>,
     /// The API matched.
     pub api: Option<&'a str>,
+    /// The path of its route, as the catalog writes it.
+    pub route: Option<&'a str>,
+    /// The upstream that it went to.
+    pub upstream: Option<&'a str>,
     /// The target that was asked.
-    pub upstream: Option<SocketAddr>,
+    pub target: Option<SocketAddr>,
     /// Bytes received from the client for this request, head included.
     pub bytes_in: u64,
     /// Bytes sent to the client for this request, head included.
@@ -107,7 +111,11 @@ impl LogLine<'_> {
         }
         name(out, "plan", self.plan);
         name(out, "api", self.api);
-        address(out, "upstream", self.upstream);
+        if let Some(route) = self.route {
+            text(out, "route", route.as_bytes(), PATH_BYTES_MAX);
+        }
+        name(out, "upstream", self.upstream);
+        address(out, "target", self.target);
         number(out, "bytes_in", self.bytes_in);
         number(out, "bytes_out", self.bytes_out);
         number(out, "duration_us", self.duration_us);
@@ -336,7 +344,9 @@ mod tests {
             key: KeyId::new(7),
             plan: Some("free"),
             api: Some("orders"),
-            upstream: Some(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 9_000))),
+            route: Some("/orders/{id}"),
+            upstream: Some("origin"),
+            target: Some(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 9_000))),
             bytes_in: 100,
             bytes_out: 2_000,
             duration_us: 350,
@@ -359,7 +369,7 @@ mod tests {
              \"client\":\"127.0.0.1:5000\",\"method\":\"GET\",\"host\":\"api.example\",\
              \"path\":\"/orders/1\",\"status\":200,\"tenant\":\"acme\",\"app\":\"mobile\",\
              \"key\":\"key_0000000000007\",\"plan\":\"free\",\"api\":\"orders\",\
-             \"upstream\":\"[::1]:9000\",\"bytes_in\":100,\"bytes_out\":2000,\
+             \"route\":\"/orders/{id}\",\"upstream\":\"origin\",\"target\":\"[::1]:9000\",\"bytes_in\":100,\"bytes_out\":2000,\
              \"duration_us\":350,\"upstream_us\":300,\"generation\":12}\n"
         );
     }
@@ -377,7 +387,9 @@ mod tests {
             key: None,
             plan: None,
             api: None,
+            route: None,
             upstream: None,
+            target: None,
             upstream_us: None,
             ..line(b"", b"")
         };

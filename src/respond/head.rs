@@ -4,18 +4,24 @@
 use crate::parse::headers::{ConnectionTokens, is_hop_by_hop};
 use crate::parse::{BodyFraming, ResponseHead};
 use crate::record::request_id::RequestId;
+use crate::respond::cors;
+use crate::route::edits::Edits;
 use crate::upstream::recode::Encode;
 use crate::upstream::request_head::field;
 
 /// What the client's side of an exchange asks of the head.
 #[derive(Clone, Copy, Debug)]
-pub struct ClientSide {
+pub struct ClientSide<'a> {
     /// The client speaks HTTP/1.0: no chunks, keep-alive only when said.
     pub http_1_0: bool,
     /// The connection stays open after this answer.
     pub keep_alive: bool,
     /// This request's id.
     pub request_id: RequestId,
+    /// Changes to what the client reads.
+    pub edits: &'a Edits,
+    /// The target's own CORS fields do not pass: the gateway writes them.
+    pub has_cors: bool,
 }
 
 /// How a body with this framing reaches a client; the second is whether the end of the body is the
@@ -32,16 +38,19 @@ pub fn encode_for(framing: BodyFraming, http_1_0: bool) -> (Encode, bool) {
 pub fn write(
     out: &mut Vec<u8>,
     head: &ResponseHead<'_, '_>,
-    client: &ClientSide,
+    client: &ClientSide<'_>,
     add_fields: impl FnOnce(&mut Vec<u8>),
 ) {
     status_line(out, head);
-    fields(out, head, Length::Kept);
+    fields(out, head, |name| {
+        client.edits.withhold(name) || (client.has_cors && cors::is_own_field(name))
+    });
     let (encode, _) = encode_for(head.framing, client.http_1_0);
     if encode == Encode::Chunked {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     field(out, "X-Request-Id", client.request_id.as_bytes());
+    out.extend_from_slice(client.edits.added());
     add_fields(out);
     connection(out, client.http_1_0, client.keep_alive);
     out.extend_from_slice(b"\r\n");
@@ -50,7 +59,7 @@ pub fn write(
 /// Appends an interim answer's head (1xx).
 pub fn write_interim(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>) {
     status_line(out, head);
-    fields(out, head, Length::Dropped);
+    fields(out, head, is_length);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -62,11 +71,16 @@ pub fn write_switch(
     request_id: RequestId,
 ) {
     status_line(out, head);
-    fields(out, head, Length::Dropped);
+    fields(out, head, is_length);
     out.extend_from_slice(b"Connection: Upgrade\r\n");
     field(out, "Upgrade", protocol.as_bytes());
     field(out, "X-Request-Id", request_id.as_bytes());
     out.extend_from_slice(b"\r\n");
+}
+
+/// An interim answer has no body (RFC 9110, section 15.2).
+fn is_length(name: &str) -> bool {
+    name.eq_ignore_ascii_case("content-length")
 }
 
 /// Appends `Connection`, where the version's default does not already say it (RFC 9112, 9.3).
@@ -87,25 +101,19 @@ fn status_line(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>) {
     out.extend_from_slice(b"\r\n");
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Length {
-    Kept,
-    Dropped,
-}
-
-fn fields(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, length: Length) {
+/// Appends the target's fields but those that `withhold` names.
+fn fields(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, withhold: impl Fn(&str) -> bool) {
     let named = head
         .names_hop_headers
         .then(|| ConnectionTokens::of(head.headers));
     // A length beside chunks was refused by the parser; a length on a HEAD's answer or a 304 says
     // what a body would have, and passes.
-    let drop_length = length == Length::Dropped;
     for header in head.headers {
         let name = header.name;
         let withheld = is_hop_by_hop(name)
             || named.is_some_and(|named| named.contains(name))
             || (name.len() == 12 && name.eq_ignore_ascii_case("x-request-id"))
-            || (drop_length && name.eq_ignore_ascii_case("content-length"));
+            || withhold(name);
         if !withheld {
             field(out, name, header.value);
         }

@@ -6,6 +6,7 @@ use std::io::Write;
 use crate::record::request_id::RequestId;
 use crate::refusal::Refusal;
 use crate::respond::head;
+use crate::respond::reason::reason;
 
 /// What a refusal's answer depends on beside its cause.
 #[derive(Clone, Copy, Debug)]
@@ -91,27 +92,5 @@ fn guidance(out: &mut Vec<u8>, refusal: Refusal, context: &Context<'_>) {
             b"WWW-Authenticate: Bearer realm=\"keyway\", error=\"invalid_token\"\r\n",
         ),
         _ => {}
-    }
-}
-
-const fn reason(status: u16) -> &'static str {
-    match status {
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        413 => "Content Too Large",
-        414 => "URI Too Long",
-        417 => "Expectation Failed",
-        429 => "Too Many Requests",
-        431 => "Request Header Fields Too Large",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        505 => "HTTP Version Not Supported",
-        _ => "Internal Server Error",
     }
 }

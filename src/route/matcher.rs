@@ -465,4 +465,4 @@ fn check_methods(api: ApiIndex, route: usize, entry: &RouteEntry) -> Result<(), 
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,14 +1,19 @@
 //! Route: host, path and method in, the API that is meant out.
 //!
-//! [`matcher`] finds it, [`path`] refuses paths that an upstream could read differently.
-//! [`balance`] picks
-//! which of an upstream's servers is next in line.
+//! [`matcher`] finds it, [`path`] refuses paths that an upstream could read differently. What
+//! becomes of a request that matched is written beside it: [`template`] makes another path,
+//! [`edits`] changes headers, [`split`] chooses the upstream, by what [`affinity`] makes of the
+//! request. [`balance`] picks which of an upstream's servers is next in line.
 
+pub mod affinity;
 pub mod balance;
 mod condition;
+pub mod edits;
 pub mod matcher;
 pub mod path;
 mod pattern;
+pub mod split;
+pub mod template;
 
 pub use condition::ConditionFault;
 pub use matcher::{Asked, NoRoute, RouteError, RouteMatch, Router};

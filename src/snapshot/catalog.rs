@@ -12,11 +12,13 @@ use serde::{Deserialize, Serialize};
 
 mod check;
 mod checked;
+mod routes;
 mod servers;
 mod traffic;
 
-pub use check::{CatalogError, CatalogProblem, name_is_well_formed};
+pub use check::{CatalogError, CatalogProblem, TrafficFault, name_is_well_formed};
 pub use checked::{Api, Catalog, Credential, Plan, Tenant, Upstream};
+pub use routes::Route;
 pub use servers::{BalanceEntry, Breaker, HealthCheck, Outlier, Retry, TargetEntry, UpstreamTls};
 pub use traffic::{
     Affinity, Answer, Condition, Cors, Field, HeaderEdits, Redirect, Respond, Rewrite, SplitEntry,

@@ -266,8 +266,11 @@ impl Answer<'_> {
             http_1_0,
             keep_alive,
             request_id: self.call.request_id,
+            edits: self.call.response_edits(),
+            has_cors: !self.call.cors.is_empty(),
         };
         head::write(output, head, &client, |output| {
+            output.extend_from_slice(&self.call.cors);
             self.worker.write_limit_fields(self.call, output);
         });
     }

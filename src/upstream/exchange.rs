@@ -71,11 +71,7 @@ pub struct Ends<'c> {
 
 /// Runs `job` to its end.
 pub async fn run(worker: &Worker, ends: Ends<'_>, job: &mut Job, progress: &Progress) -> Outcome {
-    let mut upload = Recoder::new(
-        job.call.framing,
-        upload_encoding(job),
-        worker.body_bytes_max,
-    );
+    let mut upload = Recoder::new(job.call.framing, upload_encoding(job), job.body_bytes_max);
     match upload.push(ends.buffered, &mut job.request_head) {
         Ok(bytes) => progress.body_bytes_buffered.set(bytes),
         Err(error) => return Outcome::Refused(refusal_of(error)),

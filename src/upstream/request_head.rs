@@ -12,6 +12,8 @@ use crate::parse::headers::{ConnectionTokens, is_hop_by_hop};
 use crate::parse::{BodyFraming, RequestHead};
 use crate::record::address_text::push_ip;
 use crate::record::request_id::RequestId;
+use crate::route::edits::Edits;
+use crate::route::template::Template;
 
 /// Who calls, as the target is told.
 #[derive(Clone, Copy, Debug)]
@@ -41,16 +43,27 @@ pub struct Added<'a> {
     pub hops: &'a Hops<'a>,
     /// The protocol that the target may switch to.
     pub upgrade: Option<&'a str>,
+    /// The path that the target is asked for instead of the client's.
+    pub path: Option<&'a Template>,
+    /// The host that the target is asked for instead of the client's.
+    pub host: Option<&'a str>,
+    /// Changes to the client's fields.
+    pub edits: &'a Edits,
 }
 
 /// Appends the head, with its empty line.
 pub fn write(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, added: &Added<'_>) {
     out.extend_from_slice(head.method.as_bytes());
     out.push(b' ');
-    write_target(out, head, added.credential);
+    match added.path {
+        Some(path) => path.write(head.path, out),
+        None => out.extend_from_slice(head.path.as_bytes()),
+    }
+    write_query(out, head, added.credential);
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    if !head.authority.is_empty() {
-        field(out, "Host", head.authority.as_bytes());
+    let host = added.host.unwrap_or(head.authority);
+    if !host.is_empty() {
+        field(out, "Host", host.as_bytes());
     }
     let named = head
         .names_hop_headers
@@ -58,10 +71,11 @@ pub fn write(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, added: &Added<'_>) {
     for header in head.headers {
         let name = header.name;
         let hop_by_hop = is_hop_by_hop(name) || named.is_some_and(|named| named.contains(name));
-        if !hop_by_hop && !is_withheld(name, added.credential) {
+        if !hop_by_hop && !is_withheld(name, added.credential) && !added.edits.withhold(name) {
             field(out, name, header.value);
         }
     }
+    out.extend_from_slice(added.edits.added());
     write_framing(out, head.framing);
     if let Some(protocol) = added.upgrade {
         out.extend_from_slice(b"Connection: Upgrade\r\n");
@@ -113,8 +127,12 @@ fn starts_with(name: &str, prefix: &str) -> bool {
             .all(|(byte, own)| folded(byte) == own)
 }
 
-fn write_target(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, credential: Option<Place<'_>>) {
-    out.extend_from_slice(head.path.as_bytes());
+/// Appends the query with its `?`, without the key.
+pub(crate) fn write_query(
+    out: &mut Vec<u8>,
+    head: &RequestHead<'_, '_>,
+    credential: Option<Place<'_>>,
+) {
     let Some(query) = head.query else { return };
     let Some(Place::Query(parameter)) = credential else {
         out.push(b'?');

@@ -91,7 +91,9 @@ impl Recorder {
             .seen
             .plan
             .and_then(|plan| catalog?.plan_by_number(plan));
-        let api = call.seen.api.and_then(|api| Some(catalog?.api(api)));
+        let matched = call.matched();
+        let upstream = call.seen.upstream;
+        let upstream = upstream.and_then(|upstream| Some(catalog?.upstream(upstream)));
         let upstream_ns = progress.upstream_ns.get();
         let line = LogLine {
             time: call.begun.wall,
@@ -107,8 +109,10 @@ impl Recorder {
             app: app.map(|app| app.name),
             key: call.seen.key.map(|key| key.id),
             plan: plan.map(|plan| plan.name.as_str()),
-            api: api.map(|api| api.name.as_str()),
-            upstream: progress.target.get(),
+            api: matched.map(|(api, _)| api.name.as_str()),
+            route: matched.map(|(_, route)| &*route.pattern),
+            upstream: upstream.map(|upstream| upstream.name.as_str()),
+            target: progress.target.get(),
             bytes_in: bytes.0,
             bytes_out: bytes.1,
             duration_us: duration_ns / 1_000,

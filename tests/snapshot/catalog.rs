@@ -16,10 +16,10 @@ fn refused(change: impl FnOnce(&mut CatalogFile)) -> String {
 }
 
 /// Makes one thing wrong.
-type Spoil = fn(&mut CatalogFile);
+pub(super) type Spoil = fn(&mut CatalogFile);
 
 /// Each change must be refused at that path.
-fn each_refused_at<const N: usize>(cases: [(&str, Spoil); N]) {
+pub(super) fn each_refused_at<const N: usize>(cases: [(&str, Spoil); N]) {
     for (path, change) in cases {
         let said = refused(change);
         assert!(

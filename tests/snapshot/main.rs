@@ -3,7 +3,8 @@
 //! One file a promise: [`identity`] (what goes in comes out), [`damage`] (no changed byte is
 //! believed), [`hostile`] (nor a well-made lie), [`order`] (generations, rollbacks, losses),
 //! [`files`] (the directory changes under its readers), [`crash`] (the publisher dies or fails at
-//! any system call), [`catalog`] (what a catalog must mean), [`commands`] (inspect and verify).
+//! any system call), [`catalog`] and [`traffic`] (what a catalog must mean), [`commands`] (inspect and
+//! verify).
 
 #![expect(
     clippy::unwrap_used,
@@ -18,6 +19,7 @@ mod files;
 mod hostile;
 mod identity;
 mod order;
+mod traffic;
 
 use std::path::Path;
 use std::sync::Arc;

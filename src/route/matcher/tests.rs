@@ -328,7 +328,7 @@ fn a_router_without_routes_knows_nothing() {
 
 /// How well a pattern fits a path: its segments are, from the left, literal before parameter before
 /// rest; a path that ends is best matched exactly. `None` if it does not match.
-pub(super) fn path_rank(pattern: &str, path: &str) -> Option<Vec<u8>> {
+pub(in crate::route) fn path_rank(pattern: &str, path: &str) -> Option<Vec<u8>> {
     let mut ranks = Vec::new();
     let mut wanted = pattern[1..].split('/');
     for segment in path[1..].split('/') {

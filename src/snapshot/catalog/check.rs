@@ -5,6 +5,8 @@
 //! (`apis[2].hosts[0]`), so that control can show it to whoever wrote it. A blank or absurd value
 //! is refused here and never reaches a worker.
 
+mod traffic;
+
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -17,6 +19,9 @@ use super::{
     ApiEntry, CatalogFile, CredentialEntry, LIMITS_MAX, LimitEntry, PERIOD_MS_MAX, REQUESTS_MAX,
     TIMEOUT_MS_MAX, TargetEntry, UpstreamEntry,
 };
+
+pub use traffic::TrafficFault;
+pub(super) use traffic::is_authority;
 
 /// A catalog that may not be served, and the place in it that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,6 +81,9 @@ pub enum CatalogProblem {
     /// A header that means something else to a gateway.
     #[error("this header cannot carry a key: it belongs to the message itself")]
     HeaderReserved,
+    /// A word about traffic that makes no sense.
+    #[error("{0}")]
+    Traffic(TrafficFault),
     /// A query parameter's name that would need escaping.
     #[error("must be 1 to 63 of a-z, A-Z, 0-9, '.', '_', '-', '~'")]
     Query,
@@ -307,7 +315,8 @@ fn api(entry: &ApiEntry, at: &At<'_>) -> Result<(), CatalogError> {
         methods(&route.methods, &at.field("methods"))?;
     }
     credential(&entry.credential, &at.field("credential"))?;
-    upgrades(&entry.upgrades, &at.field("upgrades"))
+    upgrades(&entry.upgrades, &at.field("upgrades"))?;
+    traffic::api(entry, at)
 }
 
 /// Protocols that a client may switch to. Not to HTTP: requests in it would not be judged.
@@ -401,6 +410,13 @@ fn credential(entry: &CredentialEntry, at: &At<'_>) -> Result<(), CatalogError> 
 
 fn upstream(entry: &UpstreamEntry, at: &At<'_>) -> Result<(), CatalogError> {
     let max = u64::from(TIMEOUT_MS_MAX);
+    if entry
+        .host
+        .as_deref()
+        .is_some_and(|host| !is_authority(host))
+    {
+        return Err(at.field("host").fail(TrafficFault::Host.into()));
+    }
     within(
         u64::from(entry.connect_timeout_ms),
         max,

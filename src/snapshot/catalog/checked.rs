@@ -11,14 +11,17 @@ use ahash::RandomState;
 use hashbrown::HashMap;
 
 use crate::limit::CompiledLimit;
+use crate::respond::cors::Cors;
 use crate::route::matcher::Router;
+use crate::route::split::Split;
 use crate::route::{ApiIndex, UpstreamIndex};
 
 use super::check::{self, At, CatalogError, CatalogProblem};
+use super::routes::{self, Route};
 use super::{CatalogFile, KeyFormats, LimitEntry, PlanEntry};
 
 /// Where each stable number stands in its list.
-type Places = HashMap<u32, u32, RandomState>;
+pub(super) type Places = HashMap<u32, u32, RandomState>;
 
 /// One tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,16 +64,34 @@ pub struct Api {
     pub number: u32,
     /// Unique name.
     pub name: String,
-    /// Version as its owner writes it; shown, not matched.
+    /// Version as its owner writes it.
     pub version: String,
     /// False: served to anyone, no key asked.
     pub key_required: bool,
     /// Where its key travels.
     pub credential: Credential,
-    /// Who serves it.
+    /// Who serves it, where neither a route nor the split says otherwise.
     pub upstream: UpstreamIndex,
+    /// How its requests are split between upstreams.
+    pub split: Option<Split>,
+    /// Largest request body; `u64::MAX` for no cap of its own.
+    pub body_bytes_max: u64,
     /// Protocols that a client may switch to, in lower case.
     pub upgrades: Vec<String>,
+    /// Who may call it from a page of another origin.
+    pub cors: Option<Cors>,
+    /// Its routes; what [`RouteMatch::route`](crate::route::RouteMatch::route) counts.
+    pub routes: Vec<Route>,
+}
+
+impl Api {
+    /// The route at an index of this API.
+    ///
+    /// # Panics
+    /// As [`Catalog::api`].
+    pub fn route(&self, index: u16) -> &Route {
+        &self.routes[usize::from(index)]
+    }
 }
 
 /// One upstream.
@@ -82,6 +103,8 @@ pub struct Upstream {
     pub name: String,
     /// At least one server, none twice.
     pub targets: Vec<SocketAddr>,
+    /// Host that its targets are asked for; absent: the client's.
+    pub host: Option<Box<str>>,
     /// Longest time to a connection, in milliseconds, at least 1.
     pub connect_timeout_ms: u32,
     /// Longest time from the request's last byte to the answer's head, and between two reads of
@@ -229,10 +252,9 @@ fn plans(entries: Vec<PlanEntry>) -> Result<Vec<Plan>, CatalogError> {
 fn apis(file: &CatalogFile, upstream_places: &Places) -> Result<Vec<Api>, CatalogError> {
     let mut apis = Vec::with_capacity(file.apis.len());
     for (at, entry) in file.apis.iter().enumerate() {
-        let Some(upstream) = upstream_places.get(&entry.upstream) else {
-            let problem = CatalogProblem::UpstreamUnknown(entry.upstream);
-            return Err(At::new("apis").item(at).field("upstream").fail(problem));
-        };
+        let list = At::new("apis");
+        let at = list.item(at);
+        let upstream = routes::upstream(entry.upstream, upstream_places, &at.field("upstream"))?;
         apis.push(Api {
             number: entry.number,
             name: entry.name.clone(),
@@ -246,8 +268,12 @@ fn apis(file: &CatalogFile, upstream_places: &Places) -> Result<Vec<Api>, Catalo
                     .map(str::to_ascii_lowercase),
                 query: entry.credential.query.clone(),
             },
-            upstream: UpstreamIndex(*upstream),
+            upstream,
+            split: routes::split(entry, upstream_places, &at)?,
+            body_bytes_max: entry.body_bytes_max.unwrap_or(u64::MAX),
             upgrades: entry.upgrades.clone(),
+            cors: entry.cors.as_ref().map(Cors::new),
+            routes: routes::routes(entry, upstream_places, &at)?,
         });
     }
     Ok(apis)
@@ -259,6 +285,7 @@ fn upstreams(file: &CatalogFile) -> Result<Vec<Upstream>, CatalogError> {
         upstreams.push(Upstream {
             number: entry.number,
             name: entry.name.clone(),
+            host: entry.host.as_deref().map(Into::into),
             targets: check::targets(&entry.targets, &At::new("upstreams").item(at))?,
             connect_timeout_ms: entry.connect_timeout_ms,
             response_timeout_ms: entry.response_timeout_ms,

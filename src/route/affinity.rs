@@ -1,0 +1,53 @@
+//! What makes two requests go the same way, as a number that every worker of every node agrees on.
+
+use std::net::IpAddr;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::authorize::Permit;
+use crate::parse::RequestHead;
+use crate::parse::headers::same_name;
+use crate::record::request_id::RequestId;
+use crate::snapshot::catalog::Affinity;
+
+/// What of a request may bind it to others.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// Who calls; absent for an API that asks for no key.
+    pub permit: Option<&'a Permit<'a>>,
+    /// The client's address.
+    pub client: IpAddr,
+    /// The request itself.
+    pub head: &'a RequestHead<'a, 'a>,
+}
+
+/// The number of what `affinity` names; `None` if the request does not have it.
+pub fn value_of(affinity: &Affinity, told: &Told<'_>) -> Option<u64> {
+    match affinity {
+        Affinity::Key => Some(xxh3_64(&told.permit?.key().id.encode())),
+        Affinity::App => Some(xxh3_64(&told.permit?.key().app.to_le_bytes())),
+        Affinity::Address => Some(match told.client {
+            IpAddr::V4(address) => xxh3_64(&address.octets()),
+            IpAddr::V6(address) => xxh3_64(&address.octets()),
+        }),
+        Affinity::Header(name) => told.head.values(name).next().map(xxh3_64),
+        Affinity::Cookie(name) => cookie(told.head, name).map(xxh3_64),
+    }
+}
+
+/// A number for a request that nothing binds.
+pub fn chance(request_id: RequestId) -> u64 {
+    xxh3_64(request_id.as_bytes())
+}
+
+/// The value of a cookie (RFC 6265, section 4.2.1).
+fn cookie<'a>(head: &RequestHead<'_, 'a>, name: &str) -> Option<&'a [u8]> {
+    let lines = head
+        .headers
+        .iter()
+        .filter(|header| same_name(header.name, "cookie"));
+    lines
+        .flat_map(|line| line.value.split(|octet| *octet == b';'))
+        .map(<[u8]>::trim_ascii)
+        .find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+}

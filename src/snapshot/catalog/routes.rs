@@ -1,0 +1,163 @@
+//! What becomes of a request that matched a route, in the form that workers obey.
+
+use crate::respond::own::{Location, OwnAnswer};
+use crate::route::UpstreamIndex;
+use crate::route::edits::Edits;
+use crate::route::split::{Share, Split};
+use crate::route::template::Template;
+
+use super::check::{self, At, CatalogError, CatalogProblem, TrafficFault};
+use super::checked::Places;
+use super::traffic::{Answer, VersionPlace};
+use super::{ApiEntry, RouteEntry};
+
+/// One route of an API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Its path as written.
+    pub pattern: Box<str>,
+    /// The methods it lists, as a header lists them; empty for every method.
+    pub methods: Box<str>,
+    /// Who serves it instead of the API's upstream.
+    pub upstream: Option<UpstreamIndex>,
+    /// The path that the target is asked for; absent: the client's.
+    pub path: Option<Template>,
+    /// The host that the target is asked for, before the upstream's.
+    pub host: Option<Box<str>>,
+    /// The gateway's own answer.
+    pub answer: Option<OwnAnswer>,
+    /// Changes to what the target reads.
+    pub request_edits: Edits,
+    /// Changes to what the client reads.
+    pub response_edits: Edits,
+}
+
+/// Compiles the routes of one API.
+pub(super) fn routes(
+    api: &ApiEntry,
+    upstreams: &Places,
+    at: &At<'_>,
+) -> Result<Vec<Route>, CatalogError> {
+    let list = at.field("routes");
+    let routes = api.routes.iter().enumerate();
+    routes
+        .map(|(at, entry)| route(api, entry, upstreams, &list.item(at)))
+        .collect()
+}
+
+fn route(
+    api: &ApiEntry,
+    entry: &RouteEntry,
+    upstreams: &Places,
+    at: &At<'_>,
+) -> Result<Route, CatalogError> {
+    let template = |text: &str, at: &At<'_>| {
+        let before = usize::from(api.version_in == Some(VersionPlace::Path));
+        Template::new(text, &entry.path, before)
+            .map_err(|fault| at.fail(TrafficFault::Template(fault).into()))
+    };
+    let upstream = entry
+        .upstream
+        .map(|number| upstream(number, upstreams, &at.field("upstream")))
+        .transpose()?;
+    let rewrite = entry.rewrite.as_ref();
+    let path = rewrite.and_then(|rewrite| rewrite.path.as_deref());
+    let path = path
+        .map(|path| template(path, &at.field("rewrite").field("path")))
+        .transpose()?;
+    let host = rewrite.and_then(|rewrite| rewrite.host.as_deref());
+    let response_edits = Edits::merge(&[&api.response_headers, &entry.response_headers]);
+    let answer = match &entry.answer {
+        None => None,
+        Some(Answer::Respond(respond)) => Some(OwnAnswer::respond(respond, &response_edits)),
+        Some(Answer::Redirect(redirect)) => {
+            let at = at.field("answer");
+            let at = at.field("redirect");
+            let location = location(&redirect.location, &template, &at.field("location"))?;
+            Some(OwnAnswer::redirect(
+                redirect.status,
+                location,
+                &response_edits,
+            ))
+        }
+    };
+    Ok(Route {
+        pattern: entry.path.as_str().into(),
+        methods: listed(&entry.methods).into(),
+        upstream,
+        path,
+        host: host.map(Into::into),
+        answer,
+        request_edits: Edits::merge(&[&api.request_headers, &entry.request_headers]),
+        response_edits,
+    })
+}
+
+/// `GET` includes `HEAD`.
+fn listed(methods: &[String]) -> String {
+    let is = |wanted: &str| methods.iter().any(|method| method == wanted);
+    let head = (is("GET") && !is("HEAD")).then_some("HEAD");
+    let all: Vec<&str> = methods.iter().map(String::as_str).chain(head).collect();
+    all.join(", ")
+}
+
+/// Takes a location apart: the authority is checked here, and the path is a template, so that no
+/// request can send a client to another host.
+fn location(
+    text: &str,
+    template: &impl Fn(&str, &At<'_>) -> Result<Template, CatalogError>,
+    at: &At<'_>,
+) -> Result<Location, CatalogError> {
+    let schemes = ["http://", "https://"];
+    let scheme = schemes.into_iter().find(|scheme| text.starts_with(scheme));
+    let Some(scheme) = scheme else {
+        return Ok(Location::new("", "", template(text, at)?));
+    };
+    let rest = &text[scheme.len()..];
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let path = template(if path.is_empty() { "/" } else { path }, at)?;
+    match authority.strip_prefix("{host}") {
+        // A port behind the request's own host is checked like one behind any other.
+        Some(port)
+            if port.is_empty()
+                || (port.starts_with(':') && check::is_authority(&format!("host{port}"))) =>
+        {
+            Ok(Location::new(scheme, port, path).at_own_host())
+        }
+        None if check::is_authority(authority) => Ok(Location::new(scheme, authority, path)),
+        _ => Err(at.fail(TrafficFault::Location.into())),
+    }
+}
+
+/// Compiles an API's split.
+pub(super) fn split(
+    api: &ApiEntry,
+    upstreams: &Places,
+    at: &At<'_>,
+) -> Result<Option<Split>, CatalogError> {
+    let list = at.field("split");
+    let mut shares = Vec::new();
+    for (at, entry) in api.split.iter().enumerate() {
+        let upstream = upstream(entry.upstream, upstreams, &list.item(at).field("upstream"))?;
+        if entry.weight > 0 {
+            shares.push(Share {
+                upstream,
+                number: entry.upstream,
+                weight: entry.weight,
+            });
+        }
+    }
+    Ok(Split::new(shares, api.split_by.clone()))
+}
+
+/// The upstream with this number.
+pub(super) fn upstream(
+    number: u32,
+    upstreams: &Places,
+    at: &At<'_>,
+) -> Result<UpstreamIndex, CatalogError> {
+    match upstreams.get(&number) {
+        Some(place) => Ok(UpstreamIndex(*place)),
+        None => Err(at.fail(CatalogProblem::UpstreamUnknown(number))),
+    }
+}
