@@ -13,7 +13,9 @@ pub mod driver;
 mod listener;
 mod parking;
 mod race;
+mod socket;
 mod stream;
+pub mod tls;
 
 pub use buffers::{BUFFER_BYTES, Buffers};
 pub use descriptor::unsent_bytes;
@@ -22,6 +24,7 @@ pub use listener::Listener;
 pub use nix::sys::socket::Shutdown;
 pub use parking::Parking;
 pub use race::{Either, race};
+pub use socket::Endpoint;
 pub use stream::{Peek, ReadHalf, Stream, Wakeup, WriteHalf, discard, offer, peek, shut};
 
 use std::future::Future;

@@ -1,21 +1,20 @@
-//! A TCP connection that reads into and writes from buffers it is lent.
+//! A connection that reads into and writes from buffers it is lent: over TCP or a Unix socket, plain
+//! or in TLS.
 
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 
 use monoio::buf::{IoBuf, IoBufMut, SliceMut};
-use monoio::io::{
-    AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, CancelableAsyncReadRent, OwnedReadHalf,
-    OwnedWriteHalf, Splitable,
-};
-use monoio::net::TcpStream;
+use monoio::io::AsyncReadRent;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, setsockopt, shutdown, sockopt};
+use rustls::pki_types::CertificateDer;
 
 use super::descriptor;
 use super::parking::{self, Parking};
+use super::socket::{self, Endpoint, ReadSocket, WriteSocket};
+use super::tls::Secured;
 
 /// A connection whose two directions move independently.
 #[derive(Debug)]
@@ -29,34 +28,95 @@ pub struct Stream {
 
 /// The receiving direction of a [`Stream`].
 #[derive(Debug)]
-pub struct ReadHalf(OwnedReadHalf<TcpStream>);
+pub struct ReadHalf {
+    socket: ReadSocket,
+    tls: Option<Secured>,
+}
 
 /// The sending direction of a [`Stream`].
 #[derive(Debug)]
-pub struct WriteHalf(OwnedWriteHalf<TcpStream>);
+pub struct WriteHalf {
+    socket: WriteSocket,
+    tls: Option<Secured>,
+}
+
+/// What waits on a TLS connection that nobody asked anything of: tickets, mostly.
+const UNASKED_BYTES_MAX: usize = 4 * 1024;
 
 impl Stream {
-    pub(super) fn new(inner: TcpStream) -> Self {
-        // Every write is a whole message part; waiting to fill a segment only adds latency.
-        // A socket that refuses the option is already dead, and the first read says so.
-        let _ = inner.set_nodelay(true);
-        let fd = inner.as_raw_fd();
-        let (read, write) = inner.into_split();
+    pub(super) fn new(inner: monoio::net::TcpStream) -> Self {
+        Self::of(socket::split_tcp(inner))
+    }
+
+    fn of((read, write, fd): (ReadSocket, WriteSocket, RawFd)) -> Self {
         Self {
-            read: ReadHalf(read),
-            write: WriteHalf(write),
+            read: ReadHalf {
+                socket: read,
+                tls: None,
+            },
+            write: WriteHalf {
+                socket: write,
+                tls: None,
+            },
             fd,
         }
     }
 
     /// Opens a connection. Dropping the future gives it up.
-    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
-        TcpStream::connect_addr(address).await.map(Self::new)
+    pub async fn connect(endpoint: &Endpoint) -> io::Result<Self> {
+        socket::connect(endpoint).await.map(Self::of)
     }
 
     /// The descriptor, for [`shut`] and [`peek`]; valid while the stream lives.
     pub fn fd(&self) -> RawFd {
         self.fd
+    }
+
+    pub(super) fn sockets(&mut self) -> (&mut ReadSocket, &mut WriteSocket) {
+        (&mut self.read.socket, &mut self.write.socket)
+    }
+
+    pub(super) fn secure(&mut self, session: Secured) {
+        self.read.tls = Some(session.clone());
+        self.write.tls = Some(session);
+    }
+
+    /// The certificates that the peer showed in a TLS handshake, its own first.
+    pub fn peer_certificates(&self) -> Vec<CertificateDer<'static>> {
+        let tls = self.read.tls.as_ref();
+        tls.map(Secured::peer_certificates).unwrap_or_default()
+    }
+
+    /// Whether its TLS handshake went on from an earlier one.
+    pub fn is_resumed(&self) -> bool {
+        self.read.tls.as_ref().is_some_and(Secured::is_resumed)
+    }
+
+    /// Looks at what waits on a connection that rests, without waiting. What TLS says by itself, such
+    /// as a session ticket, does not count; it is taken in.
+    pub fn look(&self) -> Peek {
+        let seen = peek(self.fd);
+        let Some(tls) = &self.read.tls else {
+            return seen;
+        };
+        if tls.holds_bytes() {
+            return Peek::Bytes;
+        }
+        if seen != Peek::Bytes {
+            return seen;
+        }
+        let mut ciphertext = vec![0; UNASKED_BYTES_MAX];
+        match recv(self.fd, &mut ciphertext, MsgFlags::MSG_DONTWAIT) {
+            Ok(bytes) if (1..UNASKED_BYTES_MAX).contains(&bytes) => {
+                ciphertext.truncate(bytes);
+                if tls.is_quiet_after(ciphertext) {
+                    Peek::Quiet
+                } else {
+                    Peek::Bytes
+                }
+            }
+            _ => Peek::Gone,
+        }
     }
 
     /// Ends the connection by a reset, so that a peer that counts on the end of the stream as the
@@ -68,20 +128,20 @@ impl Stream {
         };
         // A socket that refuses is already reset.
         let _ = setsockopt(&descriptor::of(&self), sockopt::Linger, &at_once);
-        // Rejoined: a write half that is dropped by itself ends its direction in good order, and
+        // Together: a write half that is dropped by itself ends its direction in good order, and
         // that is what the peer would see first.
-        drop(self.read.0.reunite(self.write.0));
+        socket::drop_together(self.read.socket, self.write.socket);
     }
 }
 
 // Async functions, and no futures moved into async blocks: those would take their room twice, and
-// these are most of what the task of an idle connection holds.
+// these are most of what the task of an idle connection holds. What TLS needs is in a box for its
+// time.
 
 impl ReadHalf {
     /// Reads into the spare capacity of `buffer`, which must have some: 0 is the peer's end.
     pub async fn read(&mut self, buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
-        let (outcome, slice) = self.0.read(spare(buffer, None)).await;
-        (outcome, slice.into_inner())
+        self.read_up_to(buffer, None).await
     }
 
     /// Like [`ReadHalf::read`], but takes at most `bytes_max`, if given.
@@ -90,8 +150,13 @@ impl ReadHalf {
         buffer: Vec<u8>,
         bytes_max: Option<u64>,
     ) -> (io::Result<usize>, Vec<u8>) {
-        let (outcome, slice) = self.0.read(spare(buffer, bytes_max)).await;
-        (outcome, slice.into_inner())
+        let Some(tls) = &self.tls else {
+            let (outcome, slice) = self.socket.read(spare(buffer, bytes_max)).await;
+            return (outcome, slice.into_inner());
+        };
+        let reading = Box::pin(tls.read(&mut self.socket, buffer, bytes_max, None));
+        let (outcome, buffer) = reading.await;
+        (outcome.unwrap_or(Ok(0)), buffer)
     }
 
     /// Like [`ReadHalf::read`], but ends with `None`, without having read anything, when it has
@@ -101,8 +166,12 @@ impl ReadHalf {
         buffer: Vec<u8>,
         parking: &Parking,
     ) -> (Option<io::Result<usize>>, Vec<u8>) {
+        if let Some(tls) = &self.tls {
+            let reading = tls.read(&mut self.socket, buffer, None, Some(parking));
+            return Box::pin(reading).await;
+        }
         let reading = self
-            .0
+            .socket
             .cancelable_read(spare(buffer, None), parking.ticket());
         match reading.await {
             (Err(error), slice) if parking::is_canceled(&error) => (None, slice.into_inner()),
@@ -129,14 +198,20 @@ impl WriteHalf {
         buffer: Vec<u8>,
         from: usize,
     ) -> (io::Result<usize>, Vec<u8>) {
-        let (outcome, slice) = self.0.write_all(buffer.slice(from..)).await;
-        (outcome, slice.into_inner())
+        let Some(tls) = &self.tls else {
+            let (outcome, slice) = self.socket.write_all(buffer.slice(from..)).await;
+            return (outcome, slice.into_inner());
+        };
+        Box::pin(tls.write_all(&mut self.socket, buffer, from)).await
     }
 
     /// Ends the sending direction.
     pub async fn finish(&mut self) {
+        if let Some(tls) = &self.tls {
+            Box::pin(tls.finish(&mut self.socket)).await;
+        }
         // An error means that the peer is gone already.
-        let _ = self.0.shutdown().await;
+        let _ = self.socket.shutdown().await;
     }
 }
 
@@ -229,7 +304,7 @@ pub(super) mod tests {
     /// A stream and its far end.
     pub(in crate::io) async fn pair() -> (Stream, std::net::TcpStream) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let near = Stream::connect(listener.local_addr().unwrap())
+        let near = Stream::connect(&listener.local_addr().unwrap().into())
             .await
             .unwrap();
         (near, listener.accept().unwrap().0)

@@ -50,7 +50,12 @@ async fn open(
     target: SocketAddr,
 ) -> Result<Stream, Refusal> {
     let timeout_ms = upstream.map_or(0, |upstream| u64::from(upstream.connect_timeout_ms));
-    match io::within(Duration::from_millis(timeout_ms), Stream::connect(target)).await {
+    match io::within(
+        Duration::from_millis(timeout_ms),
+        Stream::connect(&target.into()),
+    )
+    .await
+    {
         Some(Ok(stream)) => Ok(stream),
         Some(Err(error)) if is_own(&error) => Err(Refusal::NoSocket),
         Some(Err(error)) => {

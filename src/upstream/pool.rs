@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use hashbrown::HashMap;
 
-use crate::io::{Peek, Stream, peek};
+use crate::io::{Peek, Stream};
 
 /// An idle connection.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Pool {
     pub fn take(&mut self, target: SocketAddr) -> Option<Stream> {
         let idle = self.idle.get_mut(&target)?;
         while let Some(candidate) = idle.pop() {
-            if peek(candidate.stream.fd()) == Peek::Quiet {
+            if candidate.stream.look() == Peek::Quiet {
                 return Some(candidate.stream);
             }
         }
