@@ -17,6 +17,11 @@ use std::net::{SocketAddr, TcpListener};
 /// Connections that may wait for a worker's accept; the kernel caps it at `somaxconn`.
 const BACKLOG: i32 = 4_096;
 
+/// Bytes of an answer that the kernel queues for a client beside what is on its way. Without a bound
+/// it is megabytes, filled at once for each of many clients that take an answer slowly; and a write
+/// that waits goes on only after a third of them. Connections inherit it from their listener.
+const UNSENT_BYTES_MAX: u32 = 128 * 1024;
+
 /// Descriptors for all but connections: rings, files, the admin listener.
 const DESCRIPTORS_BESIDE: u64 = 256;
 
@@ -68,6 +73,7 @@ fn bind_one(address: SocketAddr) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     socket.bind(&address.into())?;
     Ok(socket)
 }
