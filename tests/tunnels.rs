@@ -319,3 +319,15 @@ fn an_upgrade_that_the_target_ignores_is_an_ordinary_request() {
     assert_eq!(got[0].head.fields.get("Upgrade"), Some("websocket"));
     assert!(!got[1].head.fields.has("Upgrade"), "{:?}", got[1].head);
 }
+
+#[test]
+fn tunnels_that_rest_do_not_count_as_requests_in_flight() {
+    let gateway = before(echo_server())
+        .workers(1)
+        .setting("overload = { inflight_max = 2 }")
+        .start();
+    let mut sockets: Vec<_> = (0..6).map(|_| open(&gateway)).collect();
+    for socket in &mut sockets {
+        echoes(socket, "still there");
+    }
+}

@@ -219,9 +219,8 @@ impl Connection {
             watch: &self.watch,
             buffered: &self.buffer[head_bytes..],
         };
-        let in_flight = self.worker.overload.enter();
         let outcome = exchange::run(&self.worker, ends, &mut job, &progress).await;
-        drop(in_flight);
+        drop(job.in_flight.take());
         let request_head = std::mem::take(&mut job.request_head);
         self.worker.buffers.give(request_head);
         self.settle(&mut job, &outcome);

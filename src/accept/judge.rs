@@ -22,6 +22,7 @@ use crate::settings::HEADERS_CEILING;
 use crate::snapshot::catalog::{Api, Route, Upstream};
 use crate::upstream::request_head::{self, Added, Identity};
 use crate::upstream::upgrade;
+use crate::worker::overload::InFlight;
 use crate::worker::{Served, Worker};
 
 /// A part of the connection's buffer.
@@ -127,6 +128,8 @@ pub struct Job {
     pub request_head: Vec<u8>,
     /// Its claim on the limits.
     pub hold: Option<Hold>,
+    /// Its place among those in flight; a tunnel, which may rest for hours, gives it up.
+    pub in_flight: Option<InFlight>,
     /// Largest body; `u64::MAX` for no cap.
     pub body_bytes_max: u64,
     upstream: UpstreamIndex,
@@ -271,6 +274,7 @@ fn decide(
                 body_bytes_max,
                 upstream,
                 target,
+                in_flight: Some(worker.overload.enter()),
             })
         }
     }

@@ -161,6 +161,7 @@ async fn attempt(
                 up: buffered.to_vec(),
                 ..first
             };
+            drop(job.in_flight.take());
             Outcome::Switched(switched(worker, client, engaged, job, (progress, first)).await)
         }
         Ok((Ok(Relayed::Whole(reusable)), beyond)) => {
