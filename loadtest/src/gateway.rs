@@ -91,7 +91,11 @@ impl Gateway {
     }
 }
 
-async fn start_origin(directory: &Path) -> Outcome<(Child, SocketAddr)> {
+/// Starts the origin; where it listens.
+///
+/// # Errors
+/// When its program is missing or does not start.
+pub async fn start_origin(directory: &Path) -> Outcome<(Child, SocketAddr)> {
     let ports = directory.join("origin.port");
     let program = Program::new("origin", binaries::sibling("origin")?).with([
         "--listen",

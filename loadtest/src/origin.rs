@@ -5,7 +5,8 @@
 //! | `/1k` | 1 KiB of text |
 //! | `/slow?ms=250` | after that many milliseconds (at most a minute) |
 //! | `/stream?chunks=10&ms=50` | chunks of 1 KiB, that many milliseconds apart |
-//! | `POST /sink` | how many bytes it was sent, after the last one |
+//! | `/orders/large?mib=4` | so many MiB (at most 64) |
+//! | `POST /sink`, `POST /orders/sink` | how many bytes it was sent, after the last one |
 //! | anything else | method, path, query and headers as they arrived, as JSON |
 
 use std::collections::BTreeMap;
@@ -26,19 +27,40 @@ use serde_json::json;
 const KIB: [u8; 1024] = [b'k'; 1024];
 const WAIT_MS_MAX: u64 = 60_000;
 const CHUNKS_MAX: u64 = 1_000_000;
+const LARGE_MIB_MAX: u64 = 64;
 
 /// All that the origin answers.
 pub fn routes() -> axum::Router {
     axum::Router::new()
         .route("/1k", get(one_kib))
         .route("/slow", get(slow))
+        .route("/orders/large", get(large))
         .route("/stream", get(stream))
         .route("/sink", post(sink))
+        .route("/orders/sink", post(sink))
         .fallback(echo)
 }
 
 async fn one_kib() -> Response {
     ([(CONTENT_TYPE, "text/plain")], Bytes::from_static(&KIB)).into_response()
+}
+
+#[derive(Deserialize)]
+struct Large {
+    #[serde(default)]
+    mib: u64,
+}
+
+async fn large(Query(Large { mib }): Query<Large>) -> Response {
+    let (mut sender, body) = Channel::<Bytes, Infallible>::new(1);
+    tokio::spawn(async move {
+        for _ in 0..mib.min(LARGE_MIB_MAX) * 1024 {
+            if sender.send_data(Bytes::from_static(&KIB)).await.is_err() {
+                return;
+            }
+        }
+    });
+    ([(CONTENT_TYPE, "text/plain")], Body::new(body)).into_response()
 }
 
 #[derive(Deserialize)]

@@ -14,6 +14,8 @@ pub enum Tool {
     Haproxy,
     /// The load generator.
     Wrk,
+    /// Clients that are slow on purpose.
+    Slowhttptest,
     /// Pins processes to cores.
     Taskset,
     /// Binds children to our life.
@@ -27,6 +29,7 @@ impl Tool {
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
             Self::Wrk => "wrk",
+            Self::Slowhttptest => "slowhttptest",
             Self::Taskset => "taskset",
             Self::Setpriv => "setpriv",
         }

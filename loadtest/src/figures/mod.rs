@@ -3,9 +3,12 @@
 //! A suite is a module with one function that answers [`Figure`]s; [`Suite`] lists them. A figure
 //! without a bound is told for orientation and is always well.
 
+pub mod abuse;
 pub mod base;
+pub mod idle;
 pub mod memory;
 pub mod revocation;
+pub mod slow;
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -18,6 +21,8 @@ use crate::trouble::Outcome;
 pub enum Suite {
     /// CPU against nginx, revocation, idle memory.
     Base,
+    /// Normal traffic beside slow clients, memory of idle connections.
+    Abuse,
 }
 
 /// One measured number.
@@ -73,6 +78,7 @@ fn rounded(value: f64) -> f64 {
 pub async fn measure(suite: Suite, quick: bool, progress: Progress) -> Outcome<Vec<Figure>> {
     match suite {
         Suite::Base => base::measure(quick, progress).await,
+        Suite::Abuse => abuse::measure(quick, progress).await,
     }
 }
 
