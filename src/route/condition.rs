@@ -9,12 +9,14 @@
 //! servers would agree on: it is there, but it is neither equal to anything nor begins with
 //! anything.
 
-use httparse::Header;
-
-use crate::parse::headers::{is_hop_by_hop, same_name};
+use crate::parse::headers::is_hop_by_hop;
 use crate::parse::octets;
-use crate::route::path::first_octet;
 use crate::snapshot::catalog;
+
+mod values;
+
+use values::Value;
+pub(super) use values::{Names, Values};
 
 /// Most conditions of one route.
 pub const CONDITIONS_MAX: usize = 8;
@@ -22,7 +24,7 @@ pub const CONDITIONS_MAX: usize = 8;
 /// may ask for.
 pub const NAMES_MAX: usize = 8;
 const NAME_BYTES_MAX: usize = 128;
-const VALUE_BYTES_MAX: usize = 1_024;
+const VALUE_BYTES_MAX: usize = 256;
 
 /// What is wrong with a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -96,18 +98,17 @@ impl Test {
         }
     }
 
-    fn holds(&self, place: Place, value: Value<'_>) -> bool {
-        let compare = |wanted: &[u8], whole: bool| match value {
-            Value::One(value) => is_value(place, value, wanted, whole),
-            Value::Absent | Value::Several => false,
-        };
-        match self {
-            Self::Present => !matches!(value, Value::Absent),
-            Self::VersionOrAbsent(_) if matches!(value, Value::Absent) => true,
-            Self::Version(wanted) | Self::VersionOrAbsent(wanted) | Self::Exact(wanted) => {
-                compare(wanted, true)
-            }
-            Self::Prefix(wanted) => compare(wanted, false),
+    fn holds(&self, value: Value<'_>) -> bool {
+        match (self, value) {
+            (Self::VersionOrAbsent(_), Value::Absent) => true,
+            (_, Value::Absent) => false,
+            (Self::Present, _) => true,
+            (_, Value::Several) => false,
+            (
+                Self::Version(wanted) | Self::VersionOrAbsent(wanted) | Self::Exact(wanted),
+                Value::One(value),
+            ) => *value == **wanted,
+            (Self::Prefix(wanted), Value::One(value)) => value.starts_with(wanted),
         }
     }
 }
@@ -285,123 +286,14 @@ impl Bound {
     }
 
     pub fn holds(&self, values: &Values<'_>) -> bool {
-        self.test
-            .holds(self.place, values.of(self.place)[self.name])
+        self.test.holds(values.of(self.place, self.name))
     }
-}
-
-/// The names that the routes of one pattern ask for.
-#[derive(Debug, Default)]
-pub(super) struct Names {
-    headers: Vec<Box<str>>,
-    query: Vec<Box<str>>,
-}
-
-impl Names {
-    fn place_of(&mut self, place: Place, name: &str) -> Option<usize> {
-        let list = match place {
-            Place::Header => &mut self.headers,
-            Place::Query => &mut self.query,
-        };
-        let known = list.iter().position(|known| **known == *name);
-        if known.is_none() && list.len() < NAMES_MAX {
-            list.push(name.into());
-            return Some(list.len() - 1);
-        }
-        known
-    }
-}
-
-/// The value of one name in a request.
-#[derive(Clone, Copy)]
-enum Value<'r> {
-    Absent,
-    One(&'r [u8]),
-    /// It comes more than once, with different values.
-    Several,
-}
-
-impl<'r> Value<'r> {
-    fn add(&mut self, value: &'r [u8]) {
-        *self = match *self {
-            Self::Absent => Self::One(value),
-            Self::One(first) if first == value => Self::One(first),
-            Self::One(_) | Self::Several => Self::Several,
-        };
-    }
-}
-
-/// What a request says under the names that are asked for.
-pub(super) struct Values<'r> {
-    headers: [Value<'r>; NAMES_MAX],
-    query: [Value<'r>; NAMES_MAX],
-}
-
-impl<'r> Values<'r> {
-    /// One pass over headers and query.
-    pub fn read(names: &Names, headers: &'r [Header<'r>], query: Option<&'r str>) -> Self {
-        let mut values = Self {
-            headers: [Value::Absent; NAMES_MAX],
-            query: [Value::Absent; NAMES_MAX],
-        };
-        if !names.headers.is_empty() {
-            for header in headers {
-                for (slot, name) in values.headers.iter_mut().zip(&names.headers) {
-                    if same_name(header.name, name) {
-                        slot.add(header.value);
-                    }
-                }
-            }
-        }
-        let Some(query) = query.filter(|_| !names.query.is_empty()) else {
-            return values;
-        };
-        for pair in query.split('&') {
-            let (own, value) = pair.split_once('=').unwrap_or((pair, ""));
-            for (slot, name) in values.query.iter_mut().zip(&names.query) {
-                if is_value(Place::Query, own.as_bytes(), name.as_bytes(), true) {
-                    slot.add(value.as_bytes());
-                }
-            }
-        }
-        values
-    }
-
-    fn of(&self, place: Place) -> &[Value<'r>; NAMES_MAX] {
-        match place {
-            Place::Header => &self.headers,
-            Place::Query => &self.query,
-        }
-    }
-}
-
-/// Whether `value` is `wanted`, or only begins with it. A query is compared by what it stands for:
-/// escapes decoded, `+` a space, as every form is sent.
-fn is_value(place: Place, value: &[u8], wanted: &[u8], whole: bool) -> bool {
-    if place == Place::Header {
-        return if whole {
-            value == wanted
-        } else {
-            value.starts_with(wanted)
-        };
-    }
-    let mut rest = value;
-    for octet in wanted {
-        let plain = match first_octet(rest) {
-            Some((b'+', behind)) if rest.first() == Some(&b'+') => (b' ', behind),
-            Some(plain) => plain,
-            None => return false,
-        };
-        if plain.0 != *octet {
-            return false;
-        }
-        rest = plain.1;
-    }
-    !whole || rest.is_empty()
 }
 
 #[cfg(test)]
 mod tests {
+    use httparse::Header;
+
     use super::*;
 
     fn written(name: &str, exact: Option<&str>, prefix: Option<&str>) -> catalog::Condition {
@@ -414,21 +306,40 @@ mod tests {
 
     #[test]
     fn a_query_is_compared_by_what_it_stands_for() {
-        for (value, wanted, whole, expected) in [
-            ("a", "a", true, true),
-            ("%61", "a", true, true),
-            ("a+b", "a b", true, true),
-            ("a%20b", "a b", true, true),
-            ("a%2bb", "a+b", true, true),
-            ("a%2bb", "a b", true, false),
-            ("ab", "a", true, false),
-            ("ab", "a", false, true),
-            ("", "a", false, false),
-            ("%", "%", true, true),
-            ("%4", "%4", true, true),
+        let long = "a".repeat(VALUE_BYTES_MAX);
+        let longer = format!("{long}a");
+        for (query, exact, prefix, expected) in [
+            ("k=a", Some("a"), None, true),
+            ("k=%61", Some("a"), None, true),
+            ("%6b=a", Some("a"), None, true),
+            ("k=a+b", Some("a b"), None, true),
+            ("k=a%20b", Some("a b"), None, true),
+            ("k=a%2bb", Some("a+b"), None, true),
+            ("k=a%2bb", Some("a b"), None, false),
+            ("k=a=b", Some("a=b"), None, true),
+            ("k=ab", Some("a"), None, false),
+            ("k=ab", None, Some("a"), true),
+            ("k=", None, Some("a"), false),
+            ("k=%", Some("%"), None, true),
+            ("k=%4", Some("%4"), None, true),
+            ("k", Some(""), None, true),
+            ("k", None, None, true),
+            ("kk=a&a=k", None, None, false),
+            ("x=1&k=a&k=a", Some("a"), None, true),
+            (&format!("k={long}"), Some(&long), None, true),
+            (&format!("k={longer}"), Some(&long), None, false),
+            (&format!("k={longer}"), None, Some(&long), true),
         ] {
-            let is = is_value(Place::Query, value.as_bytes(), wanted.as_bytes(), whole);
-            assert_eq!(is, expected, "{value} {wanted}");
+            let mut names = Names::default();
+            let written = [written("k", exact, prefix)];
+            let conditions = Conditions::new(&[], &written, None).expect("well-formed");
+            let bound = conditions.bind(&mut names).expect("room");
+            let values = Values::read(&names, &[], Some(query));
+            assert_eq!(
+                bound[0].holds(&values),
+                expected,
+                "{query} {exact:?} {prefix:?}"
+            );
         }
     }
 
