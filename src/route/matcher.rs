@@ -166,6 +166,7 @@ struct Cut<'r> {
     path: &'r [u8],
     ends: [usize; SEGMENTS_MAX + 2],
     count: usize,
+    has_escapes: bool,
 }
 
 impl<'r> Cut<'r> {
@@ -174,15 +175,29 @@ impl<'r> Cut<'r> {
             path,
             ends: [0; SEGMENTS_MAX + 2],
             count: 0,
+            has_escapes: false,
         };
-        for end in memchr::memchr_iter(b'/', path).chain([path.len()]) {
-            let Some(slot) = cut.ends.get_mut(cut.count) else {
-                break;
-            };
-            *slot = end;
-            cut.count += 1;
+        // Octet by octet: most paths are too short for anything faster to be faster.
+        for (place, octet) in path.iter().enumerate() {
+            match octet {
+                b'%' => cut.has_escapes = true,
+                b'/' if cut.end(place) => {}
+                b'/' => return cut,
+                _ => {}
+            }
         }
+        cut.end(path.len());
         cut
+    }
+
+    /// Ends a segment; false if there is no room for it.
+    fn end(&mut self, place: usize) -> bool {
+        let Some(slot) = self.ends.get_mut(self.count) else {
+            return false;
+        };
+        *slot = place;
+        self.count += 1;
+        true
     }
 
     /// The segment at `place`; `None` behind the last one.
@@ -287,7 +302,7 @@ impl Router {
             return here.exact.as_deref().or(here.rest.as_deref());
         };
         let literal = self
-            .literal(node, segment)
+            .literal(node, segment, path.has_escapes)
             .and_then(|node| self.descend(node, path, place + 1));
         let parameter = |node| self.descend(node, path, place + 1);
         literal
@@ -300,15 +315,14 @@ impl Router {
     }
 
     /// Where the literal branch for `segment` leads.
-    fn literal(&self, from: NodeIndex, segment: &[u8]) -> Option<NodeIndex> {
+    fn literal(&self, from: NodeIndex, segment: &[u8], has_escapes: bool) -> Option<NodeIndex> {
         if self.nodes[from].branch_steps == 0 {
             return None;
         }
-        if memchr::memchr(b'%', segment).is_none() {
+        if !has_escapes {
             // A longer segment is no literal of any pattern, and not worth a hash.
-            return (segment.len() <= SEGMENT_BYTES_MAX)
-                .then(|| self.branch(from, segment))
-                .flatten();
+            let is_short = segment.len() <= SEGMENT_BYTES_MAX;
+            return is_short.then(|| self.branch(from, segment)).flatten();
         }
         let mut plain = [0; SEGMENT_BYTES_MAX];
         let mut len = 0;

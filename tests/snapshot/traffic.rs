@@ -79,6 +79,13 @@ fn hosts_and_conditions() {
                 ..Condition::default()
             }];
         }),
+        ("apis[0].routes[0].headers[0].name", |c| {
+            c.apis[0].credential.header = Some("X-My-Key".into());
+            c.apis[0].routes[0].headers = vec![Condition {
+                name: "x-my-key".into(),
+                ..Condition::default()
+            }];
+        }),
         ("apis[0].routes[0].query[0]", |c| {
             c.apis[0].routes[0].query = vec![Condition::default()];
         }),

@@ -275,7 +275,7 @@ fn steps(router: &Router, path: &str) -> u32 {
             return (here.exact.is_some() || here.rest.is_some(), 1);
         };
         let mut steps = 1;
-        let literal = router.literal(node, segment);
+        let literal = router.literal(node, segment, path.has_escapes);
         let parameter = here.parameter.filter(|_| !segment.is_empty());
         for next in [literal, parameter].into_iter().flatten() {
             let (found, more) = go(router, next, path, place + 1);

@@ -56,6 +56,9 @@ pub enum TrafficFault {
     /// A location of another form.
     #[error("must be a path, or `http://` or `https://` with a host or `{{host}}` and a path")]
     Location,
+    /// A route that is told by a secret.
+    #[error("the API's key stands here: routes are not told apart by it")]
+    ConditionOnKey,
     /// Two places to go to.
     #[error("redirects, and `response_headers` write a second `Location`: leave that out")]
     SecondLocation,
@@ -124,10 +127,36 @@ pub(super) fn api(entry: &ApiEntry, at: &At<'_>) -> Result<(), CatalogError> {
     for (at, route) in entry.routes.iter().enumerate() {
         let at = list.item(at);
         self::route(route, cors_set, &at)?;
+        conditions(entry, route, &at)?;
         let redirects = matches!(route.answer, Some(Answer::Redirect(_)));
         let changes = [&entry.response_headers, &route.response_headers];
         if redirects && changes.into_iter().any(writes_location) {
             return fail(&at.field("answer"), TrafficFault::SecondLocation);
+        }
+    }
+    Ok(())
+}
+
+/// A key is compared where keys are compared: in constant time, by its digest.
+fn conditions(api: &ApiEntry, route: &RouteEntry, at: &At<'_>) -> Result<(), CatalogError> {
+    let carries_key = |name: &str, key: &Option<String>| {
+        key.as_ref()
+            .is_some_and(|key| name.eq_ignore_ascii_case(key))
+    };
+    let lists = [
+        ("headers", &route.headers, &api.credential.header),
+        ("query", &route.query, &api.credential.query),
+    ];
+    for (list, conditions, key) in lists {
+        let of_key = conditions
+            .iter()
+            .position(|one| carries_key(&one.name, key));
+        if let Some(place) = of_key {
+            let list = at.field(list);
+            return fail(
+                &list.item(place).field("name"),
+                TrafficFault::ConditionOnKey,
+            );
         }
     }
     Ok(())
