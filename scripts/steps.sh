@@ -30,6 +30,8 @@ packages() {
     command -v cc >/dev/null || missing+=(gcc)
     # libFuzzer is written in it.
     command -v c++ >/dev/null || missing+=(g++)
+    # The tests' TLS client that is not of our making.
+    command -v openssl >/dev/null || missing+=(openssl)
     command -v setpriv >/dev/null || missing+=(util-linux)
     [[ -e /usr/include/stdlib.h ]] || missing+=(libc6-dev)
     if ! command -v cargo >/dev/null; then

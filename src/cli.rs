@@ -2,6 +2,7 @@
 //!
 //! Absent on purpose: anything that changes keys or plans; that is `keyway-control`'s.
 
+use crate::accept::tls::store::TlsStore;
 use crate::node;
 use crate::record::diagnostics;
 use crate::settings::Settings;
@@ -26,7 +27,7 @@ Examples:
 
 Signals of a running node:
   SIGTERM, SIGINT   drain: accept nothing new, finish what runs, end; a second one ends at once
-  SIGHUP            open the access log anew, after rotation")]
+  SIGHUP            open the access log anew, and read the certificates anew")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -151,6 +152,9 @@ fn run(args: Run) -> Result<(), Told> {
 fn check(args: &Check) -> Result<(), Told> {
     let settings = Settings::read(&args.settings).map_err(tell)?;
     node::peppers(&settings).map_err(tell)?;
+    if let Some(tls) = &settings.tls {
+        TlsStore::read(tls).map_err(tell)?;
+    }
     print(|out| writeln!(out, "{}: usable\n{settings}", args.settings.display()))
 }
 

@@ -10,6 +10,8 @@ mod listen;
 mod signals;
 
 use crate::accept::admission::Admission;
+use crate::accept::greet::Greeting;
+use crate::accept::tls::store::{TlsError, TlsStore};
 use crate::authenticate::digest::{Pepper, PepperError};
 use crate::clock::{Clock, Tick};
 use crate::limit::Bank;
@@ -95,6 +97,9 @@ pub enum NodeError {
         /// The cause.
         cause: io::Error,
     },
+    /// There is nothing to show over TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// No worker runs.
     #[error(transparent)]
     Workers(#[from] StartError),
@@ -152,7 +157,10 @@ impl Node {
         let clock = Clock::start();
         let peppers = peppers(&settings)?;
         listen::raise_descriptor_limit(settings.http.connections_max);
-        let sockets = listen::bind(&settings.listen, settings.workers)?;
+        let addresses: Vec<SocketAddr> = settings.listen.iter().map(|one| one.address).collect();
+        let sockets = listen::bind(&addresses, settings.workers)?;
+        let tls = settings.tls.as_ref().map(TlsStore::read).transpose()?;
+        let tls = tls.map(Arc::new);
         let (sink, log) = open_log(&settings.access_log, clock)?;
 
         let (link_bell, rung) = Doorbell::new();
@@ -176,6 +184,7 @@ impl Node {
             phase,
             load: Arc::new(Load::new(settings.workers)),
             log: sink,
+            tls: tls.clone(),
             link: LinkState::new(settings.link.socket.is_some()),
         });
         // Before the first load, which may take seconds: an orchestrator asks whether it lives.
@@ -191,6 +200,7 @@ impl Node {
             peppers,
             bank: Arc::new(Bank::new(LIMIT_WORDS_MAX)),
             clock,
+            tls: tls.clone(),
             admission: Arc::new(Admission::new(&settings.http)),
             load: Arc::clone(&state.load),
         };
@@ -254,7 +264,7 @@ impl Node {
         loop {
             select! {
                 recv(signals.heard) -> signal => match signal {
-                    Ok(Signal::Reopen) => self.reopen_log(),
+                    Ok(Signal::Reopen) => self.reload(),
                     Ok(Signal::End) | Err(_) => return Ok(()),
                 },
                 recv(self.changed) -> _ => {
@@ -271,10 +281,23 @@ impl Node {
         }
     }
 
+    /// SIGHUP: what lies in files is taken anew.
+    fn reload(&self) {
+        self.reopen_log();
+        let Some(tls) = &self.state.tls else { return };
+        match tls.renew() {
+            Ok(()) => tracing::info!(certificates = tls.shown().len(), "certificates are renewed"),
+            Err(error) => tracing::error!(
+                %error,
+                "certificates are not renewed; what was shown before is still shown"
+            ),
+        }
+    }
+
     fn reopen_log(&self) {
         match &self.log {
             Some(log) => log.reopen(),
-            None => tracing::info!("SIGHUP: there is no access log to open anew"),
+            None => tracing::debug!("SIGHUP: there is no access log to open anew"),
         }
     }
 
@@ -444,13 +467,17 @@ fn start_workers(
     sockets: listen::Sockets,
 ) -> Result<Vec<JoinHandle<()>>, NodeError> {
     let cores = listen::cores(seats.len());
+    let greetings = config.settings.listen.iter().map(|one| Greeting {
+        tls: one.tls,
+        proxy_protocol: one.proxy_protocol,
+    });
     let seats = seats
         .into_iter()
         .zip(sockets.listen()?)
         .zip(cores)
         .map(|((link, listeners), core)| Seat {
             link,
-            listeners,
+            listeners: listeners.into_iter().zip(greetings.clone()).collect(),
             core,
         })
         .collect();

@@ -9,6 +9,7 @@
 mod check;
 mod check_abuse;
 mod check_hops;
+mod check_listeners;
 mod raw;
 #[cfg(test)]
 mod tests;
@@ -31,7 +32,9 @@ pub struct Settings {
     /// Which I/O driver the workers may use.
     pub driver: DriverChoice,
     /// Addresses that take traffic, at least one; port 0 lets the system choose.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<ListenerSettings>,
+    /// What is shown over TLS; none where nobody listens for it.
+    pub tls: Option<TlsSettings>,
     /// Secrets that key digests are made with, at least one, ids unique.
     pub peppers: Vec<PepperFile>,
     /// The admin listener.
@@ -48,6 +51,59 @@ pub struct Settings {
     pub overload: OverloadLimits,
     /// Proxies in front of the node that are believed.
     pub trusted_hops: TrustedHops,
+}
+
+/// One entry of `listen`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenerSettings {
+    /// Where; port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// TLS is spoken there, and nothing else.
+    pub tls: bool,
+    /// Each connection begins with a header of the PROXY protocol, version 2.
+    pub proxy_protocol: bool,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// At least one; the first is shown to whoever asks for an unknown name.
+    pub certificates: Vec<CertificateFiles>,
+    /// TLS 1.2 is not spoken.
+    pub tls13_only: bool,
+    /// Longest time of a handshake.
+    pub handshake_timeout_ms: u64,
+    /// Whether clients show certificates.
+    pub client: Option<ClientCertificates>,
+}
+
+/// One entry of `tls.certificates`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The chain in PEM, its own certificate first.
+    pub certificate: PathBuf,
+    /// Its private key in PEM, readable by its owner alone.
+    pub key: PathBuf,
+    /// A stapled OCSP answer in DER.
+    pub ocsp: Option<PathBuf>,
+}
+
+/// Certificates of clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// Authorities that are believed, in PEM.
+    pub ca: PathBuf,
+    /// Who must show one.
+    pub auth: ClientAuth,
+}
+
+/// `tls.client_auth`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// A client may show a certificate; one that it shows must be good.
+    Optional,
+    /// No connection without one.
+    Required,
 }
 
 /// `driver`: which I/O driver to use.
@@ -268,13 +324,25 @@ impl fmt::Display for DriverChoice {
     }
 }
 
+impl fmt::Display for ListenerSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)?;
+        f.write_str(match (self.proxy_protocol, self.tls) {
+            (false, false) => "",
+            (false, true) => " (TLS)",
+            (true, false) => " (PROXY protocol)",
+            (true, true) => " (PROXY protocol, TLS)",
+        })
+    }
+}
+
 /// The summary that `keyway check` prints.
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let listen = self
             .listen
             .iter()
-            .map(SocketAddr::to_string)
+            .map(ListenerSettings::to_string)
             .collect::<Vec<_>>()
             .join(", ");
         let peppers = self

@@ -4,9 +4,9 @@
 //! connection that rests for a second gives it back. What only a request needs is allocated for its
 //! time, so that the task of an idle connection is small.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 
+use super::Peer;
 use super::judge::{Call, Job, Own, Verdict, judge};
 use crate::io::Stream;
 use crate::limit::Outcome as Settlement;
@@ -29,7 +29,7 @@ const RESTING_BYTES: usize = 16;
 const LINGER_MS: u64 = 2_000;
 
 /// Serves `stream` to its end.
-pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: SocketAddr) -> CloseCause {
+pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: Peer) -> CloseCause {
     let watch = worker.deadlines.watch(stream.fd());
     let buffer = Vec::with_capacity(HEAD_BYTES_USUAL);
     let mut connection = Connection {
@@ -82,7 +82,7 @@ struct Connection {
     watch: Guard,
     stream: Stream,
     buffer: Vec<u8>,
-    peer: SocketAddr,
+    peer: Peer,
     worker: Rc<Worker>,
     requests: u64,
 }
@@ -129,7 +129,7 @@ impl Connection {
 
     /// Judges what has arrived, and answers the first request in it.
     async fn answer(&mut self) -> Result<Judged, CloseCause> {
-        match judge(&self.worker, &self.buffer, self.peer) {
+        match judge(&self.worker, &self.buffer, &self.peer) {
             Verdict::Partial => return Ok(Judged::Partial),
             Verdict::Admitted(job) => {
                 self.watch.client_free();
@@ -463,7 +463,7 @@ impl Connection {
             head: &self.buffer[..call.head_bytes.min(self.buffer.len())],
             refusal,
             progress,
-            peer: self.peer,
+            peer: &self.peer,
         };
         self.worker.record(&finished);
     }

@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 
+use crate::accept::Peer;
 use crate::parse::RequestHead;
 
 /// The longest way that is followed; a longer one ends there.
@@ -42,45 +43,48 @@ pub enum HopField {
 pub struct Hops<'h> {
     addresses: [IpAddr; HOPS_MAX],
     count: usize,
-    /// The client spoke TLS to the first trusted hop, or did not; none: nobody says.
-    pub https: Option<bool>,
+    /// The client speaks TLS: to the gateway, or to the first hop that is believed.
+    pub https: bool,
     /// The host that the client asked the first trusted hop for.
     pub host: Option<&'h str>,
 }
 
 impl<'h> Hops<'h> {
     /// Straight from `peer`.
-    pub fn direct(peer: IpAddr) -> Self {
+    fn direct(peer: IpAddr, https: bool) -> Self {
         let mut addresses = [IpAddr::V4(Ipv4Addr::UNSPECIFIED); HOPS_MAX];
         addresses[0] = peer;
         Self {
             addresses,
             count: 1,
-            https: None,
+            https,
             host: None,
         }
     }
 
     /// Reads the way from a head that came from `peer`.
-    pub fn read(trusted: &TrustedHops, head: &RequestHead<'_, 'h>, peer: IpAddr) -> Self {
-        let mut hops = Self::direct(peer);
-        if !trusted.contains(peer) {
+    pub fn read(trusted: &TrustedHops, head: &RequestHead<'_, 'h>, peer: &Peer) -> Self {
+        let address = peer.address.ip();
+        let mut hops = Self::direct(address, peer.is_secure);
+        if !trusted.contains(address) {
             return hops;
         }
         match trusted.field {
             HopField::XForwardedFor => {
-                hops.follow(trusted, elements(head, "x-forwarded-for").map(address));
-                hops.https = last(head, "x-forwarded-proto").and_then(scheme);
+                hops.follow(trusted, elements(head, "x-forwarded-for").map(hop));
+                hops.https = last(head, "x-forwarded-proto")
+                    .and_then(scheme)
+                    .unwrap_or(hops.https);
                 hops.host = last(head, "x-forwarded-host").filter(|host| is_host(host));
             }
             HopField::Forwarded => {
                 hops.follow(
                     trusted,
-                    elements(head, "forwarded").map(|element| address(parameter(element, "for")?)),
+                    elements(head, "forwarded").map(|element| hop(parameter(element, "for")?)),
                 );
                 let nearest = elements(head, "forwarded").next();
                 let said = |name| parameter(nearest?, name);
-                hops.https = said("proto").and_then(scheme);
+                hops.https = said("proto").and_then(scheme).unwrap_or(hops.https);
                 hops.host = said("host").filter(|host| is_host(host));
             }
         }
@@ -187,7 +191,7 @@ fn parameter<'e>(element: &'e str, name: &str) -> Option<&'e str> {
 
 /// An address as hops write it: bare, in brackets, either with a port. `unknown` and names that
 /// hide one (RFC 7239, section 6.3) are none.
-fn address(text: &str) -> Option<IpAddr> {
+fn hop(text: &str) -> Option<IpAddr> {
     let bare = |text: &str| text.parse::<IpAddr>().ok();
     let bracketed = || {
         let inner = text.strip_prefix('[')?.strip_suffix(']')?;
@@ -234,7 +238,7 @@ mod tests {
     }
 
     /// What is read from `fields` of a request from `peer`.
-    fn read(field: HopField, peer: &str, fields: &str) -> (Vec<String>, Option<bool>, String) {
+    fn read(field: HopField, peer: &str, fields: &str) -> (Vec<String>, bool, String) {
         let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
         let limits = HeadLimits {
             head_bytes_max: 64 * 1024,
@@ -246,7 +250,12 @@ mod tests {
         let Status::Complete((head, _)) = parsed else {
             panic!("{text:?} is whole");
         };
-        let hops = Hops::read(&trusted(field), &head, peer.parse().unwrap());
+        let peer = Peer {
+            address: SocketAddr::new(peer.parse().unwrap(), 4_711),
+            is_secure: false,
+            identity: None,
+        };
+        let hops = Hops::read(&trusted(field), &head, &peer);
         let way = hops.from_client().map(|address| address.to_string());
         (way.collect(), hops.https, hops.host.unwrap_or("").into())
     }
@@ -314,7 +323,7 @@ mod tests {
                       for=10.9.9.9;Proto=https;host=\"shop.test:8443\"\r\n";
         let (way, https, host) = read(HopField::Forwarded, "10.0.0.1", fields);
         assert_eq!(way, ["2001:db8::1", "10.9.9.9", "10.0.0.1"]);
-        assert_eq!((https, host.as_str()), (Some(true), "shop.test:8443"));
+        assert_eq!((https, host.as_str()), (true, "shop.test:8443"));
         let hidden = "Forwarded: for=198.51.100.1, for=_hidden\r\n";
         assert_eq!(
             read(HopField::Forwarded, "10.0.0.1", hidden).0,
@@ -326,12 +335,12 @@ mod tests {
     fn scheme_and_host_come_from_a_trusted_hop_alone() {
         let fields = "X-Forwarded-Proto: http, https\r\nX-Forwarded-Host: shop.test\r\n";
         let (_, https, host) = read(HopField::XForwardedFor, "10.0.0.1", fields);
-        assert_eq!((https, host.as_str()), (Some(true), "shop.test"));
+        assert_eq!((https, host.as_str()), (true, "shop.test"));
         let (_, https, host) = read(HopField::XForwardedFor, "203.0.113.7", fields);
-        assert_eq!((https, host.as_str()), (None, ""));
+        assert_eq!((https, host.as_str()), (false, ""));
         let odd = "X-Forwarded-Proto: gopher\r\nX-Forwarded-Host: a\"b\r\n";
         let (_, https, host) = read(HopField::XForwardedFor, "10.0.0.1", odd);
-        assert_eq!((https, host.as_str()), (None, ""));
+        assert_eq!((https, host.as_str()), (false, ""));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use httparse::{Header, Status};
 
+use crate::accept::Peer;
 use crate::accept::hops::Hops;
 use crate::clock::Now;
 use crate::limit::{Hold, Outcome};
@@ -193,7 +194,7 @@ pub struct Own {
 }
 
 /// Judges what has arrived on a connection.
-pub fn judge(worker: &Worker, bytes: &[u8], peer: SocketAddr) -> Verdict {
+pub fn judge(worker: &Worker, bytes: &[u8], peer: &Peer) -> Verdict {
     let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; HEADERS_CEILING];
     let headers_max = worker.head_limits.headers_max.min(HEADERS_CEILING);
     match parse_request(bytes, &mut slots[..headers_max], &worker.head_limits) {
@@ -208,12 +209,7 @@ pub fn judge(worker: &Worker, bytes: &[u8], peer: SocketAddr) -> Verdict {
     }
 }
 
-fn decide(
-    worker: &Worker,
-    mut call: Call,
-    head: &RequestHead<'_, '_>,
-    peer: SocketAddr,
-) -> Verdict {
+fn decide(worker: &Worker, mut call: Call, head: &RequestHead<'_, '_>, peer: &Peer) -> Verdict {
     // First of all: a refusal must cost as little as it can.
     if worker.overload.refuses_request() {
         return Verdict::Refused(call, Refusal::Overloaded);
@@ -221,7 +217,7 @@ fn decide(
     let Some(served) = worker.served() else {
         return Verdict::Refused(call, Refusal::NotReady);
     };
-    let hops = Hops::read(&worker.trusted_hops, head, peer.ip());
+    let hops = Hops::read(&worker.trusted_hops, head, peer);
     call.client = hops.told_client();
     let mut limits = worker.limits.borrow_mut();
     let mut balance = worker.balance.borrow_mut();
@@ -231,7 +227,7 @@ fn decide(
         limits: &mut limits,
         balance: &mut balance,
         body_bytes_max: worker.body_bytes_max,
-        client: call.client.unwrap_or(peer.ip()),
+        client: call.client.unwrap_or(peer.address.ip()),
         request_id: call.request_id,
     };
     let verdict = pipeline::admit(&mut bench, head, call.begun, &mut call.seen);

@@ -6,7 +6,9 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::Peer;
 use super::admission::{Admitted, Denied};
+use super::greet::{self, Greeting};
 use super::reserve::{Reserve, is_exhausted};
 use super::turn_away::Cause;
 use crate::accept::connection;
@@ -20,12 +22,12 @@ use crate::worker::unwind::catch;
 const BACKOFF: Duration = Duration::from_millis(50);
 
 /// Accepts until the worker drains.
-pub async fn run(worker: Rc<Worker>, listener: Rc<Listener>) {
+pub async fn run(worker: Rc<Worker>, listener: Rc<Listener>, greeting: Greeting) {
     let mut reserve = Reserve::new();
     while !worker.draining() {
         match listener.accept().await {
-            Ok((stream, peer)) if reserve.fill() => take(&worker, stream, peer),
-            Ok((stream, _)) => turn_away(&worker, stream, Cause::Descriptors),
+            Ok((stream, peer)) if reserve.fill() => take(&worker, greeting, stream, peer),
+            Ok((stream, _)) => turn_away(&worker, greeting, stream, Cause::Descriptors),
             Err(_) if worker.draining() => break,
             Err(error) => {
                 worker.accept_failed(&error);
@@ -39,40 +41,74 @@ pub async fn run(worker: Rc<Worker>, listener: Rc<Listener>) {
     }
 }
 
-fn take(worker: &Rc<Worker>, stream: Stream, peer: SocketAddr) {
+fn take(worker: &Rc<Worker>, greeting: Greeting, stream: Stream, peer: SocketAddr) {
     if worker.overload.refuses_connection() {
-        return turn_away(worker, stream, Cause::Overload);
+        return turn_away(worker, greeting, stream, Cause::Overload);
     }
-    match admit(worker, peer) {
-        Ok(place) => serve(worker, stream, peer, place),
-        Err(denied) => turn_away(worker, stream, denied.into()),
+    match admit(worker, greeting, peer) {
+        Ok(place) => serve(worker, greeting, stream, peer, place),
+        Err(denied) => turn_away(worker, greeting, stream, denied.into()),
     }
 }
 
-fn admit(worker: &Worker, peer: SocketAddr) -> Result<Admitted, Denied> {
+fn admit(worker: &Worker, greeting: Greeting, peer: SocketAddr) -> Result<Admitted, Denied> {
     let mut place = worker.admission.admit()?;
-    place.admit_address(peer.ip())?;
+    // A balancer has many connections; its clients are counted once it has told of them.
+    if !greeting.proxy_protocol {
+        place.admit_address(peer.ip())?;
+    }
     Ok(place)
 }
 
-fn turn_away(worker: &Worker, stream: Stream, cause: Cause) {
+fn turn_away(worker: &Worker, greeting: Greeting, stream: Stream, cause: Cause) {
     worker.count(cause.counter());
+    // An answer in clear text would be noise to whoever expects TLS.
     worker
         .turned_away
-        .take(stream, true, cause, worker.now_ms());
+        .take(stream, !greeting.tls, cause, worker.now_ms());
 }
 
-fn serve(worker: &Rc<Worker>, stream: Stream, peer: SocketAddr, place: Admitted) {
+fn serve(
+    worker: &Rc<Worker>,
+    greeting: Greeting,
+    stream: Stream,
+    peer: SocketAddr,
+    mut place: Admitted,
+) {
     worker.opened();
     let worker = Rc::clone(worker);
     io::spawn(async move {
-        let mut served = pin!(connection::serve(Rc::clone(&worker), stream, peer));
         // A bug that panics costs the connection it happened on and no other. Nothing the
         // connection borrowed from the worker stays borrowed: guards are released by unwinding.
-        let cause = catch(AssertUnwindSafe(served.as_mut()))
-            .await
-            .unwrap_or(CloseCause::Panic);
+        let cause = if greeting == Greeting::default() {
+            let peer = Peer {
+                address: peer,
+                is_secure: false,
+                identity: None,
+            };
+            let mut served = pin!(connection::serve(Rc::clone(&worker), stream, peer));
+            catch(AssertUnwindSafe(served.as_mut())).await
+        } else {
+            let served = greeted(&worker, greeting, stream, peer, &mut place);
+            // In a box: it holds a whole handshake, and connections that need none hold none.
+            let mut served = Box::pin(served);
+            catch(AssertUnwindSafe(served.as_mut())).await
+        };
         drop(place);
-        worker.closed(cause);
+        worker.closed(cause.unwrap_or(CloseCause::Panic));
     });
+}
+
+async fn greeted(
+    worker: &Rc<Worker>,
+    greeting: Greeting,
+    stream: Stream,
+    peer: SocketAddr,
+    place: &mut Admitted,
+) -> CloseCause {
+    // In a box of its own, gone before the first request.
+    match Box::pin(greet::greet(worker, greeting, stream, peer, place)).await {
+        Some((stream, peer)) => connection::serve(Rc::clone(worker), stream, peer).await,
+        None => CloseCause::NotGreeted,
+    }
 }

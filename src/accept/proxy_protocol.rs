@@ -18,6 +18,9 @@ use crate::parse::Status;
 /// more is not one.
 pub const HEADER_BYTES_MAX: usize = 4_096;
 
+/// The part of a header that tells how long it is.
+const FIXED_BYTES: usize = 16;
+
 /// What a header tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told {
@@ -53,6 +56,15 @@ pub fn read(bytes: &[u8]) -> Result<Status<Told>, NotProxied> {
         (Command::Proxy, Protocol::Datagram) => return Err(NotProxied),
     };
     Ok(Status::Complete(Told { client, bytes }))
+}
+
+/// How many bytes are certainly missing from the start of a header: reading so many takes nothing of
+/// what follows it.
+pub fn missing_bytes(bytes: &[u8]) -> usize {
+    match Header::try_from(bytes) {
+        Err(ParseError::Partial(come, announced)) => announced.saturating_sub(come).max(1),
+        _ => FIXED_BYTES.saturating_sub(bytes.len()).max(1),
+    }
 }
 
 fn client(addresses: &Addresses) -> Option<SocketAddr> {
@@ -154,6 +166,18 @@ mod tests {
             assert_eq!(read(&bytes[..cut]), Ok(Status::Partial), "{cut}");
         }
         assert_eq!(read(b"\r\n\r\nG"), Err(NotProxied));
+    }
+
+    #[test]
+    fn reading_what_is_missing_never_takes_what_follows() {
+        let bytes = header(0x21, 0x11, &FOUR);
+        for cut in 0..bytes.len() {
+            let missing = missing_bytes(&bytes[..cut]);
+            assert!(
+                (1..=bytes.len() - cut).contains(&missing),
+                "{cut}: {missing}"
+            );
+        }
     }
 
     proptest! {

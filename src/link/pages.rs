@@ -83,6 +83,11 @@ fn scrape(state: &NodeState) -> Scrape<'_> {
                 load: state.load.of(worker.index),
             })
             .collect(),
+        certificates: state
+            .certificates()
+            .into_iter()
+            .map(|shown| (shown.file, shown.not_after_s))
+            .collect(),
         log: state.log.stats(),
         snapshot: link.snapshot(),
         link: LinkScrape {
@@ -117,6 +122,17 @@ struct Status<'a> {
     /// Why the newest publication was refused.
     snapshot_error: Option<String>,
     link: LinkStatus,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    certificates: Vec<CertificateStatus>,
+}
+
+/// A certificate that is shown over TLS.
+#[derive(Serialize)]
+struct CertificateStatus {
+    file: String,
+    names: Vec<String>,
+    /// RFC 3339.
+    not_after: String,
 }
 
 #[derive(Serialize)]
@@ -191,6 +207,16 @@ impl<'a> Status<'a> {
                 last_error: link.link_error(),
                 usage_rows_waiting: link.usage_rows.load(Ordering::Relaxed),
             },
+            certificates: state
+                .certificates()
+                .into_iter()
+                .map(|shown| CertificateStatus {
+                    file: shown.file,
+                    names: shown.names,
+                    not_after: jiff::Timestamp::from_second(shown.not_after_s)
+                        .map_or_else(|_| String::new(), |time| time.to_string()),
+                })
+                .collect(),
         }
     }
 }

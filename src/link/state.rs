@@ -5,6 +5,7 @@
 //! but its peers. Absent on purpose: decisions; readiness is the only conclusion drawn.
 
 use super::worker_handle::{Phase, PhaseCell, WorkerHandle, WorkerState};
+use crate::accept::tls::store::{Shown, TlsStore};
 use crate::clock::{Clock, WallTime};
 use crate::record::LogSink;
 use crate::record::load::Load;
@@ -29,6 +30,8 @@ pub struct NodeState {
     pub load: Arc<Load>,
     /// The access log.
     pub log: LogSink,
+    /// What it shows over TLS.
+    pub tls: Option<Arc<TlsStore>>,
     /// What the link thread did.
     pub link: LinkState,
 }
@@ -163,6 +166,11 @@ impl LinkState {
 }
 
 impl NodeState {
+    /// The certificates that are shown over TLS.
+    pub fn certificates(&self) -> Vec<Shown> {
+        self.tls.as_ref().map(|tls| tls.shown()).unwrap_or_default()
+    }
+
     /// Why the node should get no traffic now; `None` if it should.
     pub fn unready(&self) -> Option<String> {
         if self.phase.get() != Phase::Running {

@@ -199,6 +199,7 @@ impl Bench {
             .collect();
         let clock = Clock::start();
         let state = Arc::new(NodeState {
+            tls: None,
             name: "edge-1".into(),
             clock,
             started: clock.wall(),

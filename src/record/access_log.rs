@@ -10,6 +10,7 @@ use super::address_text::{push_address, push_ip};
 use super::counters::{Counter, Counters};
 use super::json_text::write_string;
 use super::timestamp::Timestamps;
+use crate::accept::tls::identity::ClientIdentity;
 use crate::clock::WallTime;
 use crate::refusal::Refusal;
 use crate::snapshot::ids::KeyId;
@@ -38,6 +39,8 @@ pub struct LogLine<'a> {
     pub request_id: &'a [u8],
     /// The connection's other end.
     pub peer: SocketAddr,
+    /// Who the client is by its certificate.
+    pub client_certificate: Option<&'a ClientIdentity>,
     /// The client, where a trusted hop told of one.
     pub client: Option<IpAddr>,
     /// The method; empty when the head could not be read.
@@ -94,6 +97,14 @@ impl LogLine<'_> {
                 out.push(b'"');
                 address(out, "peer", Some(self.peer));
             }
+        }
+        if let Some(identity) = self.client_certificate {
+            text(
+                out,
+                "client_cert",
+                &identity.fingerprint_hex(),
+                WORD_BYTES_MAX,
+            );
         }
         text(out, "method", self.method, WORD_BYTES_MAX);
         text(out, "host", self.host, HOST_BYTES_MAX);
@@ -334,6 +345,7 @@ mod tests {
             request_id: b"req-1",
             peer: SocketAddr::from(([127, 0, 0, 1], 5_000)),
             client: None,
+            client_certificate: None,
             method: b"GET",
             host,
             path,

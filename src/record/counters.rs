@@ -44,6 +44,14 @@ pub enum Counter {
     UpstreamErrors,
     /// Exchanges tried again on another connection.
     UpstreamRetries,
+    /// TLS handshakes with clients that succeeded.
+    TlsHandshakes,
+    /// Those of them that went on from an earlier connection.
+    TlsHandshakesResumed,
+    /// Those that failed or took too long.
+    TlsHandshakesFailed,
+    /// Connections to a listener with the PROXY protocol that did not begin with its header.
+    ProxyHeadersRefused,
     /// Connections that switched protocols.
     TunnelsOpened,
     /// Those that have ended.
@@ -92,6 +100,8 @@ pub enum CloseCause {
     KeyRefused,
     /// The node is draining.
     Drain,
+    /// No TLS handshake, or no header of the PROXY protocol, where there must be one.
+    NotGreeted,
     /// A panic in the connection's task.
     Panic,
 }
@@ -291,6 +301,7 @@ impl CloseCause {
         Self::TunnelIdle,
         Self::KeyRefused,
         Self::Drain,
+        Self::NotGreeted,
         Self::Panic,
     ];
 
@@ -310,6 +321,7 @@ impl CloseCause {
             Self::TunnelIdle => "tunnel_idle",
             Self::KeyRefused => "key_refused",
             Self::Drain => "drain",
+            Self::NotGreeted => "not_greeted",
             Self::Panic => "panic",
         }
     }

@@ -202,6 +202,7 @@ mod tests {
             request_id: b"r",
             peer: SocketAddr::from(([127, 0, 0, 1], 1)),
             client: None,
+            client_certificate: None,
             method: b"GET",
             host: b"h",
             path,

@@ -30,6 +30,8 @@ pub struct Scrape<'a> {
     pub ready: bool,
     /// All workers.
     pub workers: Vec<WorkerScrape<'a>>,
+    /// Files of the certificates shown over TLS, and when each ends, seconds since 1970.
+    pub certificates: Vec<(String, i64)>,
     /// The log thread.
     pub log: LogStats,
     /// The newest snapshot taken over.
@@ -217,6 +219,30 @@ fn connections(page: &mut Exposition, scrape: &Scrape<'_>) {
             scrape.sum(|counters| counters.closed(cause)),
         );
     }
+    let help = "TLS handshakes with clients, by outcome; resumed ones are among the good.";
+    page.family("keyway_tls_handshakes_total", Kind::Counter, help);
+    for (outcome, counter) in [
+        ("good", Counter::TlsHandshakes),
+        ("resumed", Counter::TlsHandshakesResumed),
+        ("failed", Counter::TlsHandshakesFailed),
+    ] {
+        let value = scrape.sum(|counters| counters.counter(counter));
+        page.sample(&[("outcome", outcome)], value);
+    }
+    if !scrape.certificates.is_empty() {
+        let help = "When a certificate ends, seconds since 1970.";
+        page.family("keyway_tls_certificate_end_seconds", Kind::Gauge, help);
+        for (file, end_s) in &scrape.certificates {
+            page.sample(&[("file", file)], end_s);
+        }
+    }
+    let help = "Connections that did not begin with the PROXY protocol's header where they must.";
+    scrape.total(
+        page,
+        "keyway_proxy_headers_refused_total",
+        help,
+        Counter::ProxyHeadersRefused,
+    );
     let tunnels = |counters: &PublishedCounters| {
         let ended = counters.counter(Counter::TunnelsClosed);
         counters

@@ -41,11 +41,13 @@ pub(super) struct Check<'d> {
 impl Check<'_> {
     fn settings(&mut self, raw: RawSettings) -> Settings {
         let workers = self.workers(raw.workers);
+        let listen = self.listen(raw.listen);
         Settings {
             node: self.node(raw.node),
             workers,
             driver: self.driver(raw.driver),
-            listen: self.listen(raw.listen),
+            tls: self.tls(raw.tls, &listen),
+            listen,
             peppers: self.peppers(raw.pepper),
             admin: self.admin(raw.admin),
             snapshot: self.snapshot(raw.snapshot),
@@ -89,30 +91,6 @@ impl Check<'_> {
                 DriverChoice::Auto
             }
         }
-    }
-
-    fn listen(&mut self, written: Option<Vec<String>>) -> Vec<SocketAddr> {
-        let written = written.unwrap_or_default();
-        if written.is_empty() {
-            let mend = "at least one address is needed, such as listen = [\"127.0.0.1:8080\"]";
-            self.problem("listen", None, mend);
-        }
-        let mut addresses: Vec<SocketAddr> = Vec::new();
-        for (i, text) in written.iter().enumerate() {
-            let path = format!("listen[{i}]");
-            let Some(address) = self.address(&path, text) else {
-                continue;
-            };
-            if address.port() != 0 && addresses.contains(&address) {
-                self.problem(
-                    &path,
-                    Some(format!("{text:?}")),
-                    "is written twice; remove one",
-                );
-            }
-            addresses.push(address);
-        }
-        addresses
     }
 
     fn peppers(&mut self, written: Option<Vec<RawPepper>>) -> Vec<PepperFile> {
@@ -384,7 +362,7 @@ impl Check<'_> {
         *place = usize::try_from(value).unwrap_or(*place);
     }
 
-    fn address(&mut self, path: &str, text: &str) -> Option<SocketAddr> {
+    pub(super) fn address(&mut self, path: &str, text: &str) -> Option<SocketAddr> {
         let address = text.parse().ok();
         if address.is_none() {
             let mend =
@@ -395,7 +373,7 @@ impl Check<'_> {
     }
 
     /// A path as the process uses it: relative ones start from the settings file's directory.
-    fn path(&mut self, path: &str, written: PathBuf) -> Option<PathBuf> {
+    pub(super) fn path(&mut self, path: &str, written: PathBuf) -> Option<PathBuf> {
         if written.as_os_str().is_empty() {
             self.problem(
                 path,

@@ -12,7 +12,9 @@ pub(super) struct RawSettings {
     pub(super) node: Option<String>,
     pub(super) workers: Option<u64>,
     pub(super) driver: Option<String>,
-    pub(super) listen: Option<Vec<String>>,
+    pub(super) listen: Option<Vec<RawListener>>,
+    #[serde(default)]
+    pub(super) tls: RawTls,
     pub(super) pepper: Option<Vec<RawPepper>>,
     #[serde(default)]
     pub(super) admin: RawAdmin,
@@ -26,6 +28,45 @@ pub(super) struct RawSettings {
     pub(super) http: RawHttp,
     #[serde(default)]
     pub(super) overload: RawOverload,
+}
+
+/// An address, or one with more to say of it.
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "an address, or { address = \"…\", tls = true, proxy_protocol = true }"
+)]
+pub(super) enum RawListener {
+    Address(String),
+    Table(RawListenerTable),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawListenerTable {
+    pub(super) address: String,
+    #[serde(default)]
+    pub(super) tls: bool,
+    #[serde(default)]
+    pub(super) proxy_protocol: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawTls {
+    pub(super) certificates: Option<Vec<RawCertificate>>,
+    pub(super) min_version: Option<String>,
+    pub(super) handshake_timeout_ms: Option<u64>,
+    pub(super) client_ca: Option<PathBuf>,
+    pub(super) client_auth: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawCertificate {
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+    pub(super) ocsp: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -30,10 +30,13 @@ fn problems(lines: &str) -> Vec<String> {
 #[test]
 fn the_least_settings_get_defaults_for_everything_else() {
     let settings = with("");
-    assert_eq!(
-        settings.listen,
-        ["127.0.0.1:8080".parse().expect("is an address")]
-    );
+    let plain = ListenerSettings {
+        address: "127.0.0.1:8080".parse().expect("is an address"),
+        tls: false,
+        proxy_protocol: false,
+    };
+    assert_eq!(settings.listen, [plain]);
+    assert_eq!(settings.tls, None);
     assert!(settings.workers >= 1 && !settings.node.is_empty());
     assert_eq!(settings.driver, DriverChoice::Auto);
     assert_eq!(settings.admin.listen.to_string(), "127.0.0.1:9901");
@@ -141,6 +144,67 @@ fn the_thresholds_of_overload_can_be_written() {
             memory_max_bytes: 3,
         }
     );
+}
+
+#[test]
+fn listeners_may_say_more_than_their_address() {
+    let text = LEAST.replace(
+        "listen = [\"127.0.0.1:8080\"]",
+        "listen = [\"127.0.0.1:80\", { address = \"127.0.0.1:443\", tls = true, proxy_protocol = true }]
+         tls.certificates = [{ certificate = \"a.pem\", key = \"/b.key\", ocsp = \"c.der\" }]
+         tls.min_version = \"1.3\"
+         tls.client_ca = \"ca.pem\"
+         tls.client_auth = \"optional\"",
+    );
+    let settings = parse(&text).expect("is usable");
+    assert_eq!(
+        settings.listen[1].to_string(),
+        "127.0.0.1:443 (PROXY protocol, TLS)"
+    );
+    let tls = settings.tls.expect("is there");
+    assert_eq!(
+        tls.certificates,
+        [CertificateFiles {
+            certificate: "/etc/keyway/a.pem".into(),
+            key: "/b.key".into(),
+            ocsp: Some("/etc/keyway/c.der".into()),
+        }]
+    );
+    assert!(tls.tls13_only);
+    assert_eq!(
+        tls.client.map(|client| client.auth),
+        Some(ClientAuth::Optional)
+    );
+}
+
+#[test]
+fn tls_that_cannot_be_spoken_is_refused_by_its_place() {
+    let listen = "listen = [{ address = \"127.0.0.1:443\", tls = true }]";
+    let refused = |lines: &str| {
+        let text = LEAST.replace("listen = [\"127.0.0.1:8080\"]", listen);
+        match parse(&format!("{text}\n{lines}")) {
+            Err(SettingsError::Unusable(problems)) => problems[0].to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    for (lines, expected) in [
+        ("", "tls.certificates: is missing"),
+        (
+            "tls.certificates = [{ certificate = \"a.pem\" }]",
+            "tls.certificates[0].key: is missing",
+        ),
+        (
+            "tls.certificates = [{ certificate = \"a\", key = \"b\" }]\ntls.min_version = \"1.1\"",
+            "tls.min_version = \"1.1\": must be",
+        ),
+        (
+            "tls.certificates = [{ certificate = \"a\", key = \"b\" }]\ntls.client_auth = \"required\"",
+            "tls.client_ca: is missing",
+        ),
+    ] {
+        let problem = refused(lines);
+        assert!(problem.starts_with(expected), "{problem}");
+    }
 }
 
 #[test]

@@ -182,10 +182,7 @@ fn write_forwarded(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, added: &Added<
         }
         push_node(out, address);
     }
-    let proto: &[u8] = match added.hops.https {
-        Some(true) => b"https",
-        _ => b"http",
-    };
+    let proto: &[u8] = if added.hops.https { b"https" } else { b"http" };
     let host = added.hops.host.unwrap_or(head.authority).as_bytes();
     out.extend_from_slice(b";proto=");
     out.extend_from_slice(proto);

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use crate::accept::admission::Admission;
 use crate::accept::hops::TrustedHops;
 use crate::accept::judge::Call;
+use crate::accept::tls::store::{Latest, TlsStore};
 use crate::accept::turn_away::TurnedAway;
 use crate::authenticate::digest::Pepper;
 use crate::clock::{Clock, Tick};
@@ -74,6 +75,8 @@ impl Drop for Served {
 /// What every worker of a node is made from.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
+    /// What the node shows over TLS.
+    pub tls: Option<Arc<TlsStore>>,
     /// The node's settings.
     pub settings: Arc<Settings>,
     /// Secrets that keys are digested with.
@@ -86,6 +89,24 @@ pub struct WorkerConfig {
     pub admission: Arc<Admission>,
     /// The node's load.
     pub load: Arc<Load>,
+}
+
+/// A worker's side of TLS.
+#[derive(Debug)]
+pub struct WorkerTls {
+    /// What the node shows.
+    pub store: Arc<TlsStore>,
+    /// The newest of it that the worker has.
+    pub latest: RefCell<Latest>,
+}
+
+impl WorkerTls {
+    fn new(store: &Arc<TlsStore>) -> Self {
+        Self {
+            latest: RefCell::new(store.latest()),
+            store: Arc::clone(store),
+        }
+    }
 }
 
 /// One worker's state, shared by the tasks of its loop.
@@ -121,6 +142,8 @@ pub struct Worker {
     pub body_pace: Pace,
     /// Deadlines of its connections.
     pub deadlines: Rc<Deadlines>,
+    /// What it shows over TLS.
+    pub tls: Option<WorkerTls>,
     /// Its connections that have switched protocols.
     pub tunnels: Tunnels,
     /// Its idle connections to targets.
@@ -163,6 +186,7 @@ impl Worker {
             trusted_hops: config.settings.trusted_hops.clone(),
             buffers: Buffers::default(),
             parking: Parking::default(),
+            tls: config.tls.as_ref().map(WorkerTls::new),
             tunnels: Tunnels::default(),
             deadlines: Rc::new(Deadlines::new(
                 Pace::new(http.answer_rate_min_bytes_per_s, http.rate_window_ms),

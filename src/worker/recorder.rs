@@ -1,7 +1,6 @@
 //! What a worker remembers of its requests, in memory of its own until the next beat.
 
-use std::net::SocketAddr;
-
+use crate::accept::Peer;
 use crate::accept::judge::Call;
 use crate::clock::Tick;
 use crate::limit::ShardCounts;
@@ -23,7 +22,7 @@ pub struct Finished<'a> {
     /// What went through.
     pub progress: &'a Progress,
     /// The client.
-    pub peer: SocketAddr,
+    pub peer: &'a Peer,
 }
 
 /// Counters, usage and log of one worker.
@@ -98,7 +97,8 @@ impl Recorder {
         let line = LogLine {
             time: call.begun.wall,
             request_id: call.request_id.as_bytes(),
-            peer: finished.peer,
+            peer: finished.peer.address,
+            client_certificate: finished.peer.identity.as_deref(),
             client: call.client,
             method: call.method.text(head).as_bytes(),
             host: call.host.text(head).as_bytes(),

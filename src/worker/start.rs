@@ -13,6 +13,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 
 use super::{Worker, WorkerConfig, pulse};
+use crate::accept::greet::Greeting;
 use crate::accept::listen;
 use crate::io::{Driver, Listener, Runtime, Wakeup, spawn};
 use crate::link::worker_handle::{EndReport, WorkerSeat, WorkerState};
@@ -23,8 +24,8 @@ use crate::settings::DriverChoice;
 pub struct Seat {
     /// What the rest of the process shares with it.
     pub link: WorkerSeat,
-    /// Its listening sockets, bound.
-    pub listeners: Vec<TcpListener>,
+    /// Its listening sockets, bound, and what each asks of a connection.
+    pub listeners: Vec<(TcpListener, Greeting)>,
     /// The core to run on.
     pub core: Option<usize>,
 }
@@ -174,22 +175,27 @@ async fn serve(config: &WorkerConfig, seat: Seat) {
         Ok((worker, listeners, wakeup)) => {
             worker.adopt();
             handle.report(WorkerState::Serving);
-            for listener in &listeners {
-                spawn(listen::run(Rc::clone(&worker), Rc::clone(listener)));
+            for (listener, greeting) in &listeners {
+                spawn(listen::run(
+                    Rc::clone(&worker),
+                    Rc::clone(listener),
+                    *greeting,
+                ));
             }
-            pulse::run(worker, listeners, wakeup).await;
+            let listeners = listeners.into_iter().map(|(listener, _)| listener);
+            pulse::run(worker, listeners.collect(), wakeup).await;
         }
         Err(error) => tracing::error!(worker = handle.index, %error, "the worker cannot serve"),
     }
 }
 
-type Adopted = (Rc<Worker>, Vec<Rc<Listener>>, Wakeup);
+type Adopted = (Rc<Worker>, Vec<(Rc<Listener>, Greeting)>, Wakeup);
 
 fn adopt(config: &WorkerConfig, seat: Seat) -> io::Result<Adopted> {
     let wakeup = Wakeup::adopt(seat.link.wake)?;
     let listeners = seat.listeners.into_iter();
     let listeners = listeners
-        .map(|socket| Listener::adopt(socket).map(Rc::new))
+        .map(|(socket, greeting)| Ok((Rc::new(Listener::adopt(socket)?), greeting)))
         .collect::<io::Result<_>>()?;
     let seed = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
     Ok((

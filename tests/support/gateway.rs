@@ -63,7 +63,7 @@ impl Gateway {
             world,
             published: true,
             workers: 2,
-            listen: vec!["127.0.0.1:0".into()],
+            listen: vec!["\"127.0.0.1:0\"".into()],
             driver: None,
             top: Vec::new(),
             http: Vec::new(),
@@ -93,7 +93,16 @@ impl Setup {
 
     /// Where it listens; `127.0.0.1` alone if this is not said.
     pub fn listen(mut self, addresses: &[&str]) -> Self {
-        self.listen = addresses.iter().map(|address| (*address).into()).collect();
+        self.listen = addresses
+            .iter()
+            .map(|address| format!("{address:?}"))
+            .collect();
+        self
+    }
+
+    /// Where it listens, each as TOML writes it: an address in quotes, or a table.
+    pub fn listen_as(mut self, listeners: &[&str]) -> Self {
+        self.listen = listeners.iter().map(|one| (*one).into()).collect();
         self
     }
 
@@ -107,6 +116,12 @@ impl Setup {
     pub fn setting(mut self, line: &str) -> Self {
         self.top.push(line.into());
         self
+    }
+
+    /// Puts a line at the top in place of the one that begins with `start`.
+    pub fn replace_setting(mut self, start: &str, line: &str) -> Self {
+        self.top.retain(|one| !one.starts_with(start));
+        self.setting(line)
     }
 
     /// Adds a line under `[http]`.
@@ -187,8 +202,9 @@ impl Setup {
             .unwrap_or_else(|| "auto".into());
         let mut settings = format!(
             "node = \"edge-test\"\nworkers = {}\ndriver = \"{driver}\"\n\
-             listen = {:?}\npepper = [{{ id = 1, file = \"pepper.hex\" }}]\n",
-            self.workers, self.listen,
+             listen = [{}]\npepper = [{{ id = 1, file = \"pepper.hex\" }}]\n",
+            self.workers,
+            self.listen.join(", "),
         );
         for line in &self.top {
             writeln!(settings, "{line}").expect("a String takes all");

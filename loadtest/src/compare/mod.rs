@@ -127,7 +127,11 @@ pub struct Options {
     #[arg(long, value_delimiter = ',', default_value = "keyway,nginx,haproxy")]
     pub only: Vec<Rival>,
     /// Jobs to run.
-    #[arg(long, value_delimiter = ',', default_value = "proxied,refused")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "proxied,refused,tls,full,resumed"
+    )]
     pub jobs: Vec<Job>,
     /// Keyway's binary; the one beside this program when absent.
     #[arg(long)]

@@ -18,6 +18,7 @@ fn page(workers: &[PublishedCounters], ready: bool) -> Page {
         now: WallTime(10_500),
         started: WallTime(1_000),
         ready,
+        certificates: vec![("a.pem".into(), 1_900_000_000)],
         workers: workers.iter().enumerate().map(worker).collect(),
         log: LogStats {
             lines_written: 1,
