@@ -5,7 +5,7 @@
 
 use crate::domain::{
     ApiSpec, AppNumber, AppSpec, Attributes, Credential, Environment, Key, KeyId, KeyOrigin, Name,
-    NewKey, NewSubscription, Period, PlanSpec, RawApi, RawLimit, RawPlan, RawRoute, RawUpstream,
+    NewKey, NewSubscription, Period, PlanSpec, RawApi, RawLimit, RawPlan, RawUpstream,
     Subscription, SubscriptionState, TenantSpec, UpstreamSpec, Validity,
 };
 use crate::link::LinkServer;
@@ -45,18 +45,10 @@ pub fn upstream(text: &str) -> UpstreamSpec {
 
 /// An API that serves `/NAME/*` from the upstream `origin`.
 pub fn api(text: &str) -> ApiSpec {
-    let raw = RawApi {
-        name: text.to_owned(),
-        version: "v1".to_owned(),
-        hosts: vec![],
-        upstream: "origin".to_owned(),
-        routes: vec![RawRoute {
-            path: format!("/{text}/*"),
-            methods: vec![],
-        }],
-        credential: Default::default(),
-        key_required: true,
-    };
+    let written = serde_json::json!({
+        "name": text, "upstream": "origin", "routes": [{ "path": format!("/{text}/*") }]
+    });
+    let raw: RawApi = serde_json::from_value(written).expect("a well-formed API");
     raw.try_into().expect("a good API")
 }
 

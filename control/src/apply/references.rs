@@ -16,9 +16,10 @@ pub(super) fn faults(current: &Current, desired: &Gateway, options: ApplyOptions
     let future = Future::of(current, desired, options);
     let mut faults = Vec::new();
     for (index, api) in desired.apis.iter().flatten().enumerate() {
-        if !future.upstreams.contains(&api.upstream) {
-            let path = format!("apis[{index}].upstream");
-            faults.push(missing(path, "upstream", &api.upstream));
+        for (field, name) in api.upstreams() {
+            if !future.upstreams.contains(name) {
+                faults.push(missing(format!("apis[{index}].{field}"), "upstream", name));
+            }
         }
     }
     for (index, plan) in desired.plans.iter().flatten().enumerate() {

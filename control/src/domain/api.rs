@@ -5,12 +5,17 @@
 //! commits a change.
 
 use super::{ApiNumber, Invalid, Name};
+use keyway::snapshot::catalog::{
+    Affinity, Answer, Condition, Cors, HeaderEdits, Rewrite, VersionPlace,
+};
 use serde::{Deserialize, Serialize};
 
 /// Most routes of one API.
 const ROUTES_MAX: usize = 1_000;
 /// Most hosts of one API.
 const HOSTS_MAX: usize = 100;
+/// Most upstreams that one API is split between.
+const SPLIT_MAX: usize = 100;
 /// Longest path pattern, bytes.
 const PATH_BYTES_MAX: usize = 1_024;
 
@@ -30,18 +35,65 @@ pub struct Api {
 pub struct ApiSpec {
     /// Unique name.
     pub name: Name,
-    /// Version as its owner writes it; shown, not matched.
+    /// Version as its owner writes it; matched only where `version_in` says so.
     pub version: String,
-    /// Hosts it answers on, lower case, without port; empty: every host.
+    /// Where requests tell the version; none: it is only shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version_in: Option<VersionPlace>,
+    /// Hosts it answers on, lower case, without port, `*.` for all below; empty: every host.
     pub hosts: Vec<String>,
     /// Name of the upstream that serves it.
     pub upstream: Name,
+    /// Upstreams that requests are split between, by weight; `upstream` is one of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub split: Vec<Share>,
+    /// Requests that agree in this go the same way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split_by: Option<Affinity>,
     /// At least one.
     pub routes: Vec<Route>,
     /// Where its key travels.
     pub credential: CredentialPlaces,
     /// False: served to anyone, no key asked.
     pub key_required: bool,
+    /// Largest request body, if smaller than the node's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body_bytes_max: Option<u64>,
+    /// Protocols that a client may switch to; none said: `websocket`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upgrades: Option<Vec<String>>,
+    /// Changes to what the target reads.
+    #[serde(skip_serializing_if = "HeaderEdits::is_empty")]
+    pub request_headers: HeaderEdits,
+    /// Changes to what the client reads.
+    #[serde(skip_serializing_if = "HeaderEdits::is_empty")]
+    pub response_headers: HeaderEdits,
+    /// Calls from pages of other origins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
+}
+
+/// One upstream's share of an API's requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// Its name.
+    pub upstream: Name,
+    /// Its weight beside the others'.
+    pub weight: u32,
+}
+
+impl ApiSpec {
+    /// Every upstream that it sends requests to, with the field that says so.
+    pub fn upstreams(&self) -> impl Iterator<Item = (String, &Name)> {
+        let own = ("upstream".to_owned(), &self.upstream);
+        let split = self.split.iter().enumerate();
+        let split = split.map(|(i, share)| (format!("split[{i}].upstream"), &share.upstream));
+        let routes = self.routes.iter().enumerate().filter_map(|(i, route)| {
+            let name = route.upstream.as_ref()?;
+            Some((format!("routes[{i}].upstream"), name))
+        });
+        std::iter::once(own).chain(split).chain(routes)
+    }
 }
 
 /// A path pattern and its methods.
@@ -51,6 +103,27 @@ pub struct Route {
     pub path: String,
     /// Upper case; empty: every method.
     pub methods: Vec<String>,
+    /// Headers that must be as said.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub headers: Vec<Condition>,
+    /// Query parameters that must be as said.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub query: Vec<Condition>,
+    /// Name of the upstream that serves it instead of the API's.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub upstream: Option<Name>,
+    /// What the target is asked instead.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rewrite: Option<Rewrite>,
+    /// The gateway's own answer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub answer: Option<Answer>,
+    /// Changes to what the target reads, after the API's.
+    #[serde(skip_serializing_if = "HeaderEdits::is_empty", default)]
+    pub request_headers: HeaderEdits,
+    /// Changes to what the client reads, after the API's.
+    #[serde(skip_serializing_if = "HeaderEdits::is_empty", default)]
+    pub response_headers: HeaderEdits,
 }
 
 /// Where an API takes its key from.
@@ -71,11 +144,22 @@ pub struct RawApi {
     /// Default `v1`.
     #[serde(default = "version")]
     pub version: String,
-    /// Default: every host.
+    /// `path`: the version is the path's first segment; `header`: a header names it. Default: the
+    /// version is only shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_in: Option<VersionPlace>,
+    /// `api.example.com`, or `*.example.com` for every name below. Default: every host.
     #[serde(default)]
     pub hosts: Vec<String>,
     /// Name of an upstream.
     pub upstream: String,
+    /// Upstreams that requests are split between, by weight; `upstream` must be one of them. Default:
+    /// `upstream` gets all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub split: Vec<RawShare>,
+    /// Requests that agree in this take the same way of the split. Default: chance decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split_by: Option<Affinity>,
     /// At least one.
     pub routes: Vec<RawRoute>,
     /// Default: `Authorization: Bearer` and `X-API-Key`.
@@ -84,6 +168,31 @@ pub struct RawApi {
     /// Default true.
     #[serde(default = "key_required")]
     pub key_required: bool,
+    /// Largest request body in bytes, if smaller than the node's `http.body_bytes_max`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_bytes_max: Option<u64>,
+    /// Protocols that a client may switch to. Default: `websocket`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrades: Option<Vec<String>>,
+    /// Changes to the headers that the target reads.
+    #[serde(default, skip_serializing_if = "HeaderEdits::is_empty")]
+    pub request_headers: HeaderEdits,
+    /// Changes to the headers that the client reads.
+    #[serde(default, skip_serializing_if = "HeaderEdits::is_empty")]
+    pub response_headers: HeaderEdits,
+    /// Which pages of other origins may call it from a browser. Default: none is told so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
+}
+
+/// One upstream's share, as written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawShare {
+    /// Name of an upstream.
+    pub upstream: String,
+    /// Its share is its weight divided by the sum of all; 0 takes it out.
+    pub weight: u32,
 }
 
 /// A route as written.
@@ -95,6 +204,27 @@ pub struct RawRoute {
     /// Default: every method.
     #[serde(default)]
     pub methods: Vec<String>,
+    /// Headers that must be as said, all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<Condition>,
+    /// Query parameters that must be as said, all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub query: Vec<Condition>,
+    /// Name of the upstream that serves this route. Default: the API's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    /// What the target is asked instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewrite: Option<Rewrite>,
+    /// The gateway's own answer, `redirect` or `respond`; no target is asked then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Answer>,
+    /// Changes to the headers that the target reads, after the API's.
+    #[serde(default, skip_serializing_if = "HeaderEdits::is_empty")]
+    pub request_headers: HeaderEdits,
+    /// Changes to the headers that the client reads, after the API's.
+    #[serde(default, skip_serializing_if = "HeaderEdits::is_empty")]
+    pub response_headers: HeaderEdits,
 }
 
 /// Where a key travels, as written.
@@ -126,6 +256,15 @@ impl TryFrom<RawApi> for ApiSpec {
         let route = |(index, raw): (usize, RawRoute)| {
             check_route(raw).map_err(|e| e.within(format!("routes[{index}]")))
         };
+        bounded("split", raw.split.len(), 0, SPLIT_MAX)?;
+        let share = |(index, raw): (usize, RawShare)| {
+            let name = raw.upstream.parse();
+            let at = format!("split[{index}].upstream");
+            Ok(Share {
+                upstream: name.map_err(|e: Invalid| e.within(at))?,
+                weight: raw.weight,
+            })
+        };
         let host = |(index, raw): (usize, String)| {
             check_host(raw).map_err(|e| e.within(format!("hosts[{index}]")))
         };
@@ -150,6 +289,19 @@ impl TryFrom<RawApi> for ApiSpec {
                 .collect::<Result<_, _>>()?,
             credential: check_credential(raw.credential).map_err(|e| e.within("credential"))?,
             key_required: raw.key_required,
+            version_in: raw.version_in,
+            split: raw
+                .split
+                .into_iter()
+                .enumerate()
+                .map(share)
+                .collect::<Result<_, Invalid>>()?,
+            split_by: raw.split_by,
+            body_bytes_max: raw.body_bytes_max,
+            upgrades: raw.upgrades,
+            request_headers: raw.request_headers,
+            response_headers: raw.response_headers,
+            cors: raw.cors,
         })
     }
 }
@@ -176,15 +328,17 @@ fn check_host(host: String) -> Result<String, Invalid> {
     let host = host.to_ascii_lowercase();
     let letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-');
     let inside_brackets = |b: u8| b.is_ascii_hexdigit() || matches!(b, b':' | b'.');
+    let named = host.strip_prefix("*.").unwrap_or(&host);
     let well_formed = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
         Some(address) => !address.is_empty() && address.bytes().all(inside_brackets),
-        None => !host.is_empty() && host.bytes().all(letter),
+        None => !named.is_empty() && named.bytes().all(letter),
     };
     if well_formed && host.len() <= 253 {
         Ok(host)
     } else {
         Err(Invalid::value(
-            "a host is a name or an address without scheme, port and wildcard",
+            "a host is a name or an address without scheme and port; `*.example.com` stands for all \
+             names below one",
         ))
     }
 }
@@ -209,9 +363,17 @@ fn check_route(raw: RawRoute) -> Result<Route, Invalid> {
         }
         methods.push(method);
     }
+    let upstream = raw.upstream.map(|name| name.parse()).transpose();
     Ok(Route {
         path: raw.path,
         methods,
+        headers: raw.headers,
+        query: raw.query,
+        upstream: upstream.map_err(|e: Invalid| e.within("upstream"))?,
+        rewrite: raw.rewrite,
+        answer: raw.answer,
+        request_headers: raw.request_headers,
+        response_headers: raw.response_headers,
     })
 }
 

@@ -20,7 +20,9 @@ mod subscription;
 mod tenant;
 mod upstream;
 
-pub use api::{Api, ApiSpec, CredentialPlaces, RawApi, RawCredential, RawRoute, Route};
+pub use api::{
+    Api, ApiSpec, CredentialPlaces, RawApi, RawCredential, RawRoute, RawShare, Route, Share,
+};
 pub use app::{App, AppSpec};
 pub use attributes::{Attributes, Scalar};
 pub use audit::{Actor, AuditEntry, Subject};

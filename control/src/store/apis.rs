@@ -2,7 +2,7 @@
 
 use super::sql::{self, Conditions, Order};
 use super::{Page, Paged, Rows, StoreError, Tx};
-use crate::domain::{Api, ApiNumber, ApiSpec, Name, Subject};
+use crate::domain::{Api, ApiNumber, ApiSpec, Name, Subject, Upstream};
 use rusqlite::{Row, params};
 
 const SELECT: &str = "SELECT number, spec FROM apis";
@@ -64,7 +64,7 @@ impl Tx<'_> {
                 id,
             });
         }
-        let upstream = self.upstream(&spec.upstream)?;
+        let upstream = self.upstreams_of(&spec)?;
         self.configuration_changes()?;
         let insert = "INSERT INTO apis (name, upstream, spec) VALUES (?1, ?2, ?3)";
         sql::run(
@@ -84,7 +84,7 @@ impl Tx<'_> {
         if before.spec == spec {
             return Ok(before);
         }
-        let upstream = self.upstream(&spec.upstream)?;
+        let upstream = self.upstreams_of(&spec)?;
         self.configuration_changes()?;
         let update = "UPDATE apis SET upstream = ?2, spec = ?3 WHERE number = ?1";
         sql::run(
@@ -99,6 +99,14 @@ impl Tx<'_> {
         let id = after.spec.name.as_str();
         self.audit("replace", Subject::Api, id, Some(&before), Some(&after))?;
         Ok(after)
+    }
+
+    /// The upstream that serves an API; all others that it names must exist as well.
+    fn upstreams_of(&self, spec: &ApiSpec) -> Result<Upstream, StoreError> {
+        for (_, name) in spec.upstreams() {
+            self.upstream(name)?;
+        }
+        self.upstream(&spec.upstream)
     }
 
     /// Deletes an API that no plan includes and no one subscribes to. Subscriptions to it that

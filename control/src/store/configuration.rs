@@ -8,10 +8,10 @@
 //! plan, an API or an upstream ends the hold.
 
 use super::{Rows, StoreError, Tx, sql};
-use crate::domain::{Api, Plan, Subject, Upstream};
+use crate::domain::{Api, Name, Plan, Subject, Upstream};
 use keyway::snapshot::catalog::{
-    ApiEntry, Catalog, CatalogFile, CredentialEntry, LimitEntry, PlanEntry, RouteEntry,
-    UpstreamEntry,
+    ApiEntry, Catalog, CatalogFile, CredentialEntry, LimitEntry, PlanEntry, RouteEntry, SplitEntry,
+    UpstreamEntry, usual_upgrades,
 };
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
@@ -72,11 +72,14 @@ impl Rows<'_> {
         let upstreams = self.upstreams_all()?;
         let apis = self.apis_all()?;
         let of_api = |api: &Api| {
-            let upstream = upstreams.iter().find(|u| u.spec.name == api.spec.upstream);
-            let number = upstream.map(|u| u.number.0).ok_or_else(|| {
-                StoreError::Corrupt(format!("API {} has no upstream", api.spec.name))
-            })?;
-            Ok(api_entry(api, number))
+            let number = |name: &Name| {
+                let upstream = upstreams.iter().find(|u| u.spec.name == *name);
+                upstream.map(|u| u.number.0).ok_or_else(|| {
+                    let api = &api.spec.name;
+                    StoreError::Corrupt(format!("API {api} has no upstream {name}"))
+                })
+            };
+            api_entry(api, number)
         };
         Ok(Configuration {
             plans: self.plans_all()?.iter().map(plan_entry).collect(),
@@ -227,10 +230,34 @@ impl Configuration {
 
 /// Whether the data plane would take this catalog.
 fn check(catalog: CatalogFile) -> Result<(), StoreError> {
+    let names = |list: &str| -> Vec<String> {
+        match list {
+            "apis" => catalog.apis.iter().map(|api| api.name.clone()).collect(),
+            "upstreams" => catalog
+                .upstreams
+                .iter()
+                .map(|one| one.name.clone())
+                .collect(),
+            "plans" => catalog.plans.iter().map(|plan| plan.name.clone()).collect(),
+            _ => Vec::new(),
+        }
+    };
+    let lists = ["apis", "upstreams", "plans"].map(|list| (list, names(list)));
     match Catalog::check(catalog) {
         Ok(_) => Ok(()),
-        Err(error) => Err(StoreError::Catalog(error.to_string())),
+        Err(error) => Err(StoreError::Catalog(named(&error.to_string(), &lists))),
     }
+}
+
+/// Says `apis[orders]` where the data plane says `apis[2]`: people write names, not places.
+fn named(text: &str, lists: &[(&str, Vec<String>)]) -> String {
+    let mut text = text.to_owned();
+    for (list, names) in lists {
+        for (place, name) in names.iter().enumerate() {
+            text = text.replace(&format!("{list}[{place}]"), &format!("{list}[{name}]"));
+        }
+    }
+    text
 }
 
 fn plan_entry(plan: &Plan) -> PlanEntry {
@@ -248,26 +275,60 @@ fn plan_entry(plan: &Plan) -> PlanEntry {
     }
 }
 
-fn api_entry(api: &Api, upstream: u32) -> ApiEntry {
-    let route = |route: &crate::domain::Route| RouteEntry {
-        path: route.path.clone(),
-        methods: route.methods.clone(),
-        ..RouteEntry::default()
+/// An API as the nodes see it: upstreams by number.
+fn api_entry(
+    api: &Api,
+    number: impl Fn(&Name) -> Result<u32, StoreError>,
+) -> Result<ApiEntry, StoreError> {
+    let spec = &api.spec;
+    let route = |route: &crate::domain::Route| {
+        Ok(RouteEntry {
+            path: route.path.clone(),
+            methods: route.methods.clone(),
+            headers: route.headers.clone(),
+            query: route.query.clone(),
+            upstream: route.upstream.as_ref().map(&number).transpose()?,
+            rewrite: route.rewrite.clone(),
+            answer: route.answer.clone(),
+            request_headers: route.request_headers.clone(),
+            response_headers: route.response_headers.clone(),
+        })
     };
-    ApiEntry {
+    let share = |share: &crate::domain::Share| {
+        Ok(SplitEntry {
+            upstream: number(&share.upstream)?,
+            weight: share.weight,
+        })
+    };
+    Ok(ApiEntry {
         number: api.number.0,
-        name: api.spec.name.to_string(),
-        version: api.spec.version.clone(),
-        hosts: api.spec.hosts.clone(),
-        routes: api.spec.routes.iter().map(route).collect(),
-        upstream,
+        name: spec.name.to_string(),
+        version: spec.version.clone(),
+        version_in: spec.version_in.clone(),
+        hosts: spec.hosts.clone(),
+        routes: spec
+            .routes
+            .iter()
+            .map(route)
+            .collect::<Result<_, StoreError>>()?,
+        upstream: number(&spec.upstream)?,
+        split: spec
+            .split
+            .iter()
+            .map(share)
+            .collect::<Result<_, StoreError>>()?,
+        split_by: spec.split_by.clone(),
         credential: CredentialEntry {
-            header: api.spec.credential.header.clone(),
-            query: api.spec.credential.query.clone(),
+            header: spec.credential.header.clone(),
+            query: spec.credential.query.clone(),
         },
-        key_required: api.spec.key_required,
-        ..ApiEntry::default()
-    }
+        key_required: spec.key_required,
+        body_bytes_max: spec.body_bytes_max,
+        upgrades: spec.upgrades.clone().unwrap_or_else(usual_upgrades),
+        request_headers: spec.request_headers.clone(),
+        response_headers: spec.response_headers.clone(),
+        cors: spec.cors.clone(),
+    })
 }
 
 fn upstream_entry(upstream: &Upstream) -> UpstreamEntry {

@@ -2,7 +2,7 @@
 
 use super::sql::{self, Conditions, Order};
 use super::{Page, Paged, Rows, StoreError, Tx};
-use crate::domain::{Name, Subject, Upstream, UpstreamNumber, UpstreamSpec};
+use crate::domain::{Api, Name, Subject, Upstream, UpstreamNumber, UpstreamSpec};
 use rusqlite::{Row, params};
 
 const SELECT: &str = "SELECT number, spec FROM upstreams";
@@ -108,13 +108,11 @@ impl Tx<'_> {
     /// Deletes an upstream that no API uses.
     pub fn upstream_delete(&mut self, name: &Name) -> Result<(), StoreError> {
         let before = self.upstream(name)?;
-        let user = "SELECT name FROM apis WHERE upstream = ?1 LIMIT 1";
-        let api: Option<String> =
-            sql::one(self.connection(), user, params![before.number.0], |row| {
-                Ok(row.get(0)?)
-            })?;
-        if let Some(api) = api {
-            let (subject, by) = (Subject::Upstream, format!("the API `{api}`"));
+        // Also where it has a share or a route only, which stands in the API's document.
+        let uses = |api: &Api| api.spec.upstreams().any(|(_, one)| one == name);
+        let user = self.apis_all()?.into_iter().find(uses);
+        if let Some(api) = user {
+            let (subject, by) = (Subject::Upstream, format!("the API `{}`", api.spec.name));
             return Err(StoreError::InUse {
                 subject,
                 id: name.to_string(),

@@ -4,6 +4,7 @@ mod access;
 mod apply;
 mod commands;
 mod document;
+mod edge;
 mod generations;
 mod idempotency;
 mod imports;
