@@ -290,7 +290,9 @@ fn write_own(
             if let Some(location) = &answer.location {
                 location.write(head, admission.shown.map(|shown| shown.place), &mut out);
             }
-            out.extend_from_slice(&answer.fields);
+            let edits = &admission.route.response_edits;
+            edits.write_passing(&answer.fields, &mut out);
+            edits.write_added(&mut out);
             status = answer.status;
         }
         AnsweredBy::Preflight(cors, asked) => {

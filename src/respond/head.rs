@@ -50,7 +50,7 @@ pub fn write(
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     field(out, "X-Request-Id", client.request_id.as_bytes());
-    out.extend_from_slice(client.edits.added());
+    client.edits.write_added(out);
     add_fields(out);
     connection(out, client.http_1_0, client.keep_alive);
     out.extend_from_slice(b"\r\n");

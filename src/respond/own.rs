@@ -11,9 +11,9 @@ use crate::parse::RequestHead;
 use crate::record::request_id::RequestId;
 use crate::respond::head;
 use crate::respond::reason::reason;
-use crate::route::edits::Edits;
+use crate::route::edits::Line;
 use crate::route::template::Template;
-use crate::snapshot::catalog::{Field, HeaderEdits, Respond};
+use crate::snapshot::catalog::Respond;
 use crate::upstream::request_head;
 
 /// A route's own answer, compiled.
@@ -21,8 +21,8 @@ use crate::upstream::request_head;
 pub struct OwnAnswer {
     /// Its status.
     pub status: u16,
-    /// Whole field lines.
-    pub fields: Box<[u8]>,
+    /// Its fields, before its route's changes.
+    pub fields: Vec<Line>,
     /// Its body.
     pub body: Box<[u8]>,
     /// Where it sends the client.
@@ -30,28 +30,21 @@ pub struct OwnAnswer {
 }
 
 impl OwnAnswer {
-    /// A checked fixed response, the changes of its route made.
-    pub fn respond(entry: &Respond, edits: &Edits) -> Self {
-        let passed = |field: &&Field| !edits.withhold(&field.name);
-        let own = HeaderEdits {
-            add: entry.headers.iter().filter(passed).cloned().collect(),
-            ..HeaderEdits::default()
-        };
+    /// A checked fixed response.
+    pub fn respond(entry: &Respond) -> Self {
         Self {
             status: entry.status,
-            fields: [Edits::merge(&[&own]).added(), edits.added()]
-                .concat()
-                .into(),
+            fields: entry.headers.iter().map(Line::new).collect(),
             body: entry.body.as_bytes().into(),
             location: None,
         }
     }
 
-    /// A checked redirect, the changes of its route made.
-    pub fn redirect(status: u16, location: Location, edits: &Edits) -> Self {
+    /// A checked redirect.
+    pub fn redirect(status: u16, location: Location) -> Self {
         Self {
             status,
-            fields: edits.added().into(),
+            fields: Vec::new(),
             body: Box::default(),
             location: Some(location),
         }

@@ -51,6 +51,9 @@ use hosts::Hosts;
 /// Most places of one tree that a search may look at.
 pub const STEPS_MAX: u32 = 256;
 
+/// Most routes of all APIs, each counted once for every host it is served on.
+const PLACES_MAX: usize = 1 << 18;
+
 /// The route that a request matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouteMatch {
@@ -122,6 +125,8 @@ pub struct Router {
     /// The literal branches of all nodes, found by node and text.
     branches: HashTable<Branch>,
     hasher: RandomState,
+    /// Routes added so far, once for each host.
+    places: usize,
 }
 
 /// A place in a tree: the segments from the root to here have matched.
@@ -157,6 +162,7 @@ impl Default for Router {
             nodes: vec![Node::default()],
             branches: HashTable::new(),
             hasher,
+            places: 0,
         }
     }
 }
@@ -234,6 +240,12 @@ impl Router {
 
     fn add(&mut self, api: ApiIndex, entry: &ApiEntry) -> Result<(), RouteError> {
         let roots = self.roots(api, &entry.hosts)?;
+        self.places = self
+            .places
+            .saturating_add(roots.len().saturating_mul(entry.routes.len()));
+        if self.places > PLACES_MAX {
+            return Err(RouteError::TooManyPlaces { api });
+        }
         let (version, before) = version_of(api, entry)?;
         for (route, written) in entry.routes.iter().enumerate() {
             check_methods(api, route, written)?;

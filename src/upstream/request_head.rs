@@ -75,7 +75,7 @@ pub fn write(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, added: &Added<'_>) {
             field(out, name, header.value);
         }
     }
-    out.extend_from_slice(added.edits.added());
+    added.edits.write_added(out);
     write_framing(out, head.framing);
     if let Some(protocol) = added.upgrade {
         out.extend_from_slice(b"Connection: Upgrade\r\n");

@@ -1,7 +1,7 @@
 //! Why routes cannot be compiled, each with its place in the catalog and the mend.
 
 use super::endpoint::CANDIDATES_MAX;
-use super::{STEPS_MAX, hosts};
+use super::{PLACES_MAX, STEPS_MAX, hosts};
 use crate::route::condition::NAMES_MAX;
 use crate::route::{ApiIndex, ConditionFault, PatternFault};
 
@@ -118,6 +118,13 @@ pub enum RouteError {
         api: ApiIndex,
         /// The route's index in it.
         route: usize,
+    },
+    /// More memory for routes than a node is asked to have.
+    #[error("apis[{}].hosts: with the APIs before it, hosts times routes come to more than \
+             {PLACES_MAX}; use a wildcard instead of many hosts", api.0)]
+    TooManyPlaces {
+        /// The API.
+        api: ApiIndex,
     },
     /// More wildcards above one host than a request is searched in.
     #[error("apis[{}].hosts: more than {} wildcards lie within one another", api.0,

@@ -450,3 +450,16 @@ fn few_routes_may_share_a_host_path_and_method() {
         "{refused}"
     );
 }
+
+#[test]
+fn hosts_times_routes_are_bounded() {
+    let api = ApiEntry {
+        hosts: (0..64).map(|host| format!("h{host}.test")).collect(),
+        ..one_api((0..4_097).map(|route| format!("/r{route}")))
+    };
+    let refused = router(&[api]).unwrap_err().to_string();
+    assert!(
+        refused.starts_with("apis[0].hosts: with the APIs"),
+        "{refused}"
+    );
+}

@@ -1,5 +1,7 @@
 //! What becomes of a request that matched a route, in the form that workers obey.
 
+use std::sync::Arc;
+
 use crate::respond::own::{Location, OwnAnswer};
 use crate::route::UpstreamIndex;
 use crate::route::edits::Edits;
@@ -39,10 +41,15 @@ pub(super) fn routes(
     at: &At<'_>,
 ) -> Result<Vec<Route>, CatalogError> {
     let list = at.field("routes");
-    let routes = api.routes.iter().enumerate();
-    routes
-        .map(|(at, entry)| route(api, entry, upstreams, &list.item(at)))
-        .collect()
+    let request = Arc::new(Edits::new(&api.request_headers));
+    let response = Arc::new(Edits::new(&api.response_headers));
+    let compiled = |(at, entry): (usize, &RouteEntry)| {
+        let mut compiled = route(api, entry, upstreams, &list.item(at))?;
+        compiled.request_edits = compiled.request_edits.over(&request);
+        compiled.response_edits = compiled.response_edits.over(&response);
+        Ok(compiled)
+    };
+    api.routes.iter().enumerate().map(compiled).collect()
 }
 
 fn route(
@@ -66,19 +73,14 @@ fn route(
         .map(|path| template(path, &at.field("rewrite").field("path")))
         .transpose()?;
     let host = rewrite.and_then(|rewrite| rewrite.host.as_deref());
-    let response_edits = Edits::merge(&[&api.response_headers, &entry.response_headers]);
     let answer = match &entry.answer {
         None => None,
-        Some(Answer::Respond(respond)) => Some(OwnAnswer::respond(respond, &response_edits)),
+        Some(Answer::Respond(respond)) => Some(OwnAnswer::respond(respond)),
         Some(Answer::Redirect(redirect)) => {
             let at = at.field("answer");
             let at = at.field("redirect");
             let location = location(&redirect.location, &template, &at.field("location"))?;
-            Some(OwnAnswer::redirect(
-                redirect.status,
-                location,
-                &response_edits,
-            ))
+            Some(OwnAnswer::redirect(redirect.status, location))
         }
     };
     Ok(Route {
@@ -88,8 +90,8 @@ fn route(
         path,
         host: host.map(Into::into),
         answer,
-        request_edits: Edits::merge(&[&api.request_headers, &entry.request_headers]),
-        response_edits,
+        request_edits: Edits::new(&entry.request_headers),
+        response_edits: Edits::new(&entry.response_headers),
     })
 }
 
