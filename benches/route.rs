@@ -22,7 +22,7 @@ use keyway::clock::{Clock, Now};
 use keyway::limit::{Bank, Outcome, Shard, ShardSettings};
 use keyway::parse::{HeadLimits, RequestHead, Status, parse_request};
 use keyway::pipeline::{Bench, Seen, admit};
-use keyway::record::request_id::RequestIds;
+use keyway::record::request_id::{RequestId, RequestIds};
 use keyway::route::balance::Balance;
 use keyway::route::{ApiIndex, Asked, Router};
 use keyway::snapshot::View;
@@ -146,7 +146,7 @@ struct Stage {
     limits: Shard,
     balance: Balance,
     now: Now,
-    ids: RequestIds,
+    id: RequestId,
 }
 
 impl Stage {
@@ -166,7 +166,7 @@ impl Stage {
             limits: Shard::new(Arc::new(Bank::new(1 << 10)), ShardSettings::for_workers(2)),
             balance: Balance::default(),
             now: Clock::start().now(),
-            ids: RequestIds::new(7),
+            id: RequestIds::new(7).mint(),
         };
         (stage, key)
     }
@@ -180,7 +180,7 @@ impl Stage {
             balance: &mut self.balance,
             body_bytes_max: u64::MAX,
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            request_id: self.ids.mint(),
+            request_id: self.id,
         };
         let mut seen = Seen::default();
         match admit(&mut bench, black_box(head), self.now, &mut seen) {

@@ -170,51 +170,46 @@ impl Default for Router {
 /// A request's path, cut into as many segments as the longest pattern has, and one more.
 struct Cut<'r> {
     path: &'r [u8],
-    ends: [usize; SEGMENTS_MAX + 2],
-    count: usize,
+    ends: &'r [usize],
     has_escapes: bool,
 }
 
+/// Room for the ends of a path's segments.
+type Ends = [usize; SEGMENTS_MAX + 2];
+
 impl<'r> Cut<'r> {
-    fn new(path: &'r [u8]) -> Self {
-        let mut cut = Self {
-            path,
-            ends: [0; SEGMENTS_MAX + 2],
-            count: 0,
-            has_escapes: false,
-        };
+    fn new(path: &'r [u8], ends: &'r mut Ends) -> Self {
+        let mut count = 0;
+        let mut has_escapes = false;
         // Octet by octet: most paths are too short for anything faster to be faster.
         for (place, octet) in path.iter().enumerate() {
-            match octet {
-                b'%' => cut.has_escapes = true,
-                b'/' if cut.end(place) => {}
-                b'/' => return cut,
-                _ => {}
+            has_escapes |= *octet == b'%';
+            if *octet == b'/' {
+                let Some(end) = ends.get_mut(count) else {
+                    break;
+                };
+                *end = place;
+                count += 1;
             }
         }
-        cut.end(path.len());
-        cut
-    }
-
-    /// Ends a segment; false if there is no room for it.
-    fn end(&mut self, place: usize) -> bool {
-        let Some(slot) = self.ends.get_mut(self.count) else {
-            return false;
-        };
-        *slot = place;
-        self.count += 1;
-        true
+        if let Some(end) = ends.get_mut(count) {
+            *end = path.len();
+            count += 1;
+        }
+        Self {
+            path,
+            ends: &ends[..count],
+            has_escapes,
+        }
     }
 
     /// The segment at `place`; `None` behind the last one.
     fn segment(&self, place: usize) -> Option<&'r [u8]> {
-        if place >= self.count {
-            return None;
-        }
+        let end = *self.ends.get(place)?;
         let start = place
             .checked_sub(1)
             .map_or(0, |before| self.ends[before] + 1);
-        Some(&self.path[start..self.ends[place]])
+        Some(&self.path[start..end])
     }
 }
 
@@ -300,7 +295,8 @@ impl Router {
     }
 
     fn endpoint_of(&self, host: &str, path: &str) -> Option<&Endpoint> {
-        let cut = Cut::new(path.strip_prefix('/')?.as_bytes());
+        let mut ends: Ends = [0; SEGMENTS_MAX + 2];
+        let cut = Cut::new(path.strip_prefix('/')?.as_bytes(), &mut ends);
         self.hosts
             .search(host.as_bytes(), |root| self.descend(root, &cut, 0))
             .or_else(|| self.descend(ANY_HOST, &cut, 0))

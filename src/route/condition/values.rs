@@ -88,10 +88,9 @@ impl<'r> Values<'r> {
             } else {
                 plain.decode(name)
             };
-            for (slot, own) in self.query.iter_mut().zip(names) {
-                if own.as_bytes() == name {
-                    slot.add(value.get(1..).unwrap_or_default());
-                }
+            let place = names.iter().position(|own| own.as_bytes() == name);
+            if let Some(place) = place {
+                self.query[place].add(value.get(1..).unwrap_or_default());
             }
         }
         for (slot, plain) in self.query.iter().zip(&mut self.plain) {

@@ -287,7 +287,9 @@ fn steps(router: &Router, path: &str) -> u32 {
         (here.rest.is_some(), steps)
     }
     assert_eq!(check_path(path), Ok(()));
-    go(router, ANY_HOST, &Cut::new(&path.as_bytes()[1..]), 0).1
+    let mut ends: Ends = [0; SEGMENTS_MAX + 2];
+    let cut = Cut::new(&path.as_bytes()[1..], &mut ends);
+    go(router, ANY_HOST, &cut, 0).1
 }
 
 fn one_api(paths: impl Iterator<Item = String>) -> ApiEntry {
