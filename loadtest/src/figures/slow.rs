@@ -30,7 +30,7 @@ const ATTACKERS: u32 = 2_000;
 const ATTACKERS_PER_S: u32 = 1_000;
 
 /// From the start of an attack until all its connections stand.
-const ATTACK_STANDS: Duration = Duration::from_secs(3);
+const ATTACK_STANDS: Duration = Duration::from_secs(5);
 
 /// Clients of normal traffic, and how often each asks.
 const CLIENTS: usize = 20;
@@ -77,7 +77,7 @@ impl Attack {
             Self::Bodies => ("-B", "orders/sink", &["-i", "1", "-s", "8192", "-x", "10"]),
             Self::Reads => (
                 "-X",
-                "orders/large?mib=4",
+                "orders/large?mib=1",
                 &["-n", "1", "-z", "32", "-w", "512", "-y", "1024"],
             ),
         };
