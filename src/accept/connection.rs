@@ -29,7 +29,7 @@ const RESTING_BYTES: usize = 16;
 const LINGER_MS: u64 = 2_000;
 
 /// Serves `stream` to its end.
-pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: Peer) -> CloseCause {
+pub fn serve(worker: Rc<Worker>, stream: Stream, peer: Peer) -> impl Future<Output = CloseCause> {
     let watch = worker.deadlines.watch(stream.fd());
     let buffer = Vec::with_capacity(HEAD_BYTES_USUAL);
     let mut connection = Connection {
@@ -40,11 +40,14 @@ pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: Peer) -> CloseCause
         worker,
         requests: 0,
     };
-    let cause = connection.run().await;
-    if matches!(cause, CloseCause::UpstreamBroken | CloseCause::WriteTimeout) {
-        connection.reset();
+    // Captured, and not moved into another variable: the future would have room for both.
+    async move {
+        let cause = connection.run().await;
+        if matches!(cause, CloseCause::UpstreamBroken | CloseCause::WriteTimeout) {
+            connection.reset();
+        }
+        cause
     }
-    cause
 }
 
 /// What became of the bytes that had arrived.
