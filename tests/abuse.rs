@@ -341,3 +341,22 @@ fn what_the_kernel_queues_for_a_client_that_takes_nothing_is_bounded() {
     });
     assert!((10_000..512 * 1024).contains(&most), "{most} bytes");
 }
+
+#[test]
+fn a_client_that_asks_without_end_and_reads_nothing_is_cut_off() {
+    let origin = Origin::echo();
+    let setup = Gateway::over(World::before(&[origin.address])).workers(1);
+    let gateway = setup.http("write_timeout_ms = 1000").start();
+    let mut client = gateway.client();
+    let breath = gateway.good().bytes().repeat(100);
+    let before = resident_bytes(&gateway);
+    // Stands still when all queues are full, and fails when the gateway has had enough.
+    let sent = (0..100_000).find(|_| client.try_send(&breath).is_err());
+    assert!(sent.is_some(), "ten million requests were taken");
+    wait::until("the cause to be counted", || {
+        closed_for(&gateway, "write_timeout") == 1.0
+    });
+    let grown = resident_bytes(&gateway).saturating_sub(before);
+    assert!(grown < 8 << 20, "{grown} bytes more");
+    gateway.get().assert_status(200);
+}

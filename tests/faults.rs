@@ -404,3 +404,39 @@ fn many_headers_of_many_clients_cost_bounded_memory() {
     }
     gateway.get().assert_status(200);
 }
+
+#[test]
+fn an_origin_that_stops_taking_an_upload_is_504_and_set_free() {
+    // It reads the head and nothing more.
+    let gate = Arc::new(Gate::default());
+    let waiting = Arc::clone(&gate);
+    let origin = Origin::scripted(move |_| {
+        waiting.pass();
+        Ok(Flow::Close)
+    });
+    let gateway = Gateway::over(World::before(&[origin.address]))
+        .http("write_timeout_ms = 500")
+        .start();
+    let mut client = gateway.client();
+    let sent = request("POST", "/orders/1")
+        .key(&gateway.world.key)
+        .announcing(64 << 20);
+    client.send(sent.bytes());
+    let piece = vec![b'x'; 1 << 20];
+    // More than all queues on the way hold; the gateway stops reading when the origin does.
+    for _ in 0..64 {
+        if client.try_send(&piece).is_err() {
+            break;
+        }
+    }
+    if let Ok(answer) = client.try_read() {
+        answer.assert_refusal(504, "upstream-timeout");
+    }
+    wait::until("the cause to be counted", || {
+        let cause = [("cause", "timeout")];
+        gateway.metrics().sum("keyway_refusals_total", &cause) == 1.0
+    });
+    gate.open();
+    origin.wait_until_free();
+    gateway.ask_admin("/healthz").assert_status(200);
+}
