@@ -198,3 +198,15 @@ fn the_changes_of_a_route_hold_for_its_own_answer() {
     let answer = gateway.exchange(&get("/mock").key(&gateway.world.key));
     assert_eq!(answer.header("content-type"), Some("text/plain"));
 }
+
+#[test]
+fn a_client_that_names_no_host_is_sent_to_a_path() {
+    let origin = Origin::echo();
+    let gateway = gateway(
+        &origin,
+        vec![redirect("/old/*", 307, "https://{host}/new/*")],
+    );
+    let sent = get("/old/a").key(&gateway.world.key).http_1_0();
+    let answer = gateway.exchange(&sent);
+    assert_eq!(answer.header("location"), Some("/new/a"));
+}
