@@ -7,6 +7,7 @@
 //! what a worker does, and a reload of settings.
 
 mod listen;
+mod notify;
 mod signals;
 
 use crate::accept::admission::Admission;
@@ -124,6 +125,7 @@ pub fn run(settings: Settings, port_file: Option<&Path>) -> Result<(), NodeError
     if let Some(path) = port_file {
         node.write_ports(path)?;
     }
+    notify::ready();
     let outcome = node.wait(&signals);
     node.end(&signals);
     outcome
@@ -283,7 +285,13 @@ impl Node {
 
     /// SIGHUP: what lies in files is taken anew.
     fn reload(&self) {
+        notify::reloading();
         self.reopen_log();
+        self.renew_certificates();
+        notify::ready();
+    }
+
+    fn renew_certificates(&self) {
         let Some(tls) = &self.state.tls else { return };
         match tls.renew() {
             Ok(()) => tracing::info!(certificates = tls.shown().len(), "certificates are renewed"),
@@ -317,6 +325,7 @@ impl Node {
             .http
             .drain_timeout_ms
             .saturating_mul(1_000_000);
+        notify::stopping();
         tracing::info!(
             drain_timeout_ms = self.settings.http.drain_timeout_ms,
             "draining"
