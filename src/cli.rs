@@ -7,6 +7,7 @@ use crate::node;
 use crate::record::diagnostics;
 use crate::settings::Settings;
 use crate::snapshot::cli::{self as snapshot, Shown};
+use crate::upstream::tls::Trusts;
 use clap::{Args, Parser, Subcommand};
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -152,6 +153,7 @@ fn run(args: Run) -> Result<(), Told> {
 fn check(args: &Check) -> Result<(), Told> {
     let settings = Settings::read(&args.settings).map_err(tell)?;
     node::peppers(&settings).map_err(tell)?;
+    Trusts::read(&settings.upstream_tls).map_err(tell)?;
     if let Some(tls) = &settings.tls {
         TlsStore::read(tls).map_err(tell)?;
     }

@@ -27,6 +27,7 @@ use crate::record::load::Load;
 use crate::record::log_thread::{self, LogThread};
 use crate::settings::{AccessLog, Settings};
 use crate::snapshot::load::LoadPolicy;
+use crate::upstream::tls::Trusts;
 use crate::worker::WorkerConfig;
 use crate::worker::start::{self as workers, Seat, StartError};
 use crossbeam::channel::{Receiver, select};
@@ -203,6 +204,7 @@ impl Node {
             bank: Arc::new(Bank::new(LIMIT_WORDS_MAX)),
             clock,
             tls: tls.clone(),
+            trusts: Arc::new(Trusts::read(&settings.upstream_tls).map_err(TlsError::File)?),
             admission: Arc::new(Admission::new(&settings.http)),
             load: Arc::clone(&state.load),
         };

@@ -15,6 +15,8 @@
 
 use std::net::IpAddr;
 
+use std::rc::Rc;
+
 use crate::authenticate::digest::Pepper;
 use crate::authenticate::{self, Shown};
 use crate::authorize::{self, Permit};
@@ -26,9 +28,9 @@ use crate::refusal::Refusal;
 use crate::respond::cors::{Cors, Preflight};
 use crate::respond::own::OwnAnswer;
 use crate::route::affinity::{self, Told};
-use crate::route::balance::Balance;
+use crate::route::balance::{Balance, Draw, Member};
 use crate::route::{ApiIndex, Asked, NoRoute, RouteMatch, UpstreamIndex, path};
-use crate::snapshot::catalog::{Api, Catalog, Route};
+use crate::snapshot::catalog::{Api, BalanceEntry, Catalog, Route};
 use crate::snapshot::{KeyRecord, View};
 
 /// What the decision needs beside the request: the worker's own state, borrowed for its time.
@@ -68,19 +70,25 @@ pub struct Admission<'v, 'h> {
 }
 
 /// Who answers an admitted request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum AnsweredBy<'v, 'h> {
     /// A target.
-    Target {
-        /// The upstream.
-        upstream: UpstreamIndex,
-        /// Which of its targets is first in line.
-        target: usize,
-    },
+    Target(Chosen),
     /// The gateway, as the route says.
     Route(&'v OwnAnswer),
     /// The gateway: it is a preflight of a page of another origin.
     Preflight(&'v Cors, Preflight<'h>),
+}
+
+/// A target that was chosen, and by what.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// The upstream.
+    pub upstream: UpstreamIndex,
+    /// Its target.
+    pub member: Rc<Member>,
+    /// By what a next one would be chosen.
+    pub draw: Draw,
 }
 
 /// What is known of a request so far, for its record: filled stage by stage, also when refused.
@@ -129,7 +137,7 @@ pub fn admit<'v: 'h, 'h>(
     check_body(head.framing, bench.body_bytes_max.min(api.body_bytes_max))?;
     let by = match &route.answer {
         Some(answer) => AnsweredBy::Route(answer),
-        None => target(bench, (api, route), head, permit.as_ref(), seen)?,
+        None => target(bench, (api, route), head, permit.as_ref(), (seen, now))?,
     };
     // Hold last: a request with nowhere to go must not spend its caller's allowance.
     let hold = match &permit {
@@ -187,27 +195,40 @@ fn target<'v, 'h>(
     (api, route): (&Api, &Route),
     head: &RequestHead<'_, '_>,
     permit: Option<&Permit<'_>>,
-    seen: &mut Seen,
+    (seen, now): (&mut Seen, Now),
 ) -> Result<AnsweredBy<'v, 'h>, Refusal> {
+    let told = Told {
+        permit,
+        client: bench.client,
+        head,
+    };
     let upstream = match (route.upstream, &api.split) {
         (Some(upstream), _) => upstream,
         (None, None) => api.upstream,
         (None, Some(split)) => {
-            let told = Told {
-                permit,
-                client: bench.client,
-                head,
-            };
             let by = split.by.as_ref();
             let value = by.and_then(|by| affinity::value_of(by, &told));
             split.choose(value.unwrap_or_else(|| affinity::chance(bench.request_id)))
         }
     };
     seen.upstream = Some(upstream);
-    let targets = &bench.view.catalog().upstream(upstream).targets;
-    let target = bench.balance.pick(upstream, targets);
-    let target = target.ok_or(Refusal::NoTarget)?;
-    Ok(AnsweredBy::Target { upstream, target })
+    let checked = bench.view.catalog().upstream(upstream);
+    let bound = match &checked.balance {
+        BalanceEntry::Hash(by) => affinity::value_of(by, &told),
+        _ => None,
+    };
+    let draw = Draw {
+        now_ms: now.tick.millis(),
+        bound,
+        chance: affinity::chance(bench.request_id),
+    };
+    let member = bench.balance.pick(checked, draw, &[]);
+    let member = member.ok_or(Refusal::NoTarget)?;
+    Ok(AnsweredBy::Target(Chosen {
+        upstream,
+        member,
+        draw,
+    }))
 }
 
 fn no_route(cause: NoRoute<'_>) -> Refusal {

@@ -76,6 +76,8 @@ pub enum Refusal {
     /// The node has no descriptor, port or memory for a connection to a target; no fault of the
     /// target's.
     NoSocket,
+    /// The target has as many connections as it may.
+    UpstreamBusy,
     /// No connection to a target could be made.
     ConnectFailed,
     /// No connection to a target within its deadline.
@@ -134,7 +136,8 @@ impl Refusal {
             | Self::ExpectationUnknown
             | Self::PathUnsafe
             | Self::MethodUnsupported => self.face_of_message(),
-            Self::ConnectFailed
+            Self::UpstreamBusy
+            | Self::ConnectFailed
             | Self::ConnectTimeout
             | Self::UpstreamClosed
             | Self::UpstreamMalformed
@@ -307,6 +310,7 @@ impl Refusal {
 
     const fn face_of_upstream(self) -> Face {
         match self {
+            Self::UpstreamBusy => face(503, "upstream-busy", "The server is busy", "upstream_busy"),
             Self::ConnectFailed => face(
                 502,
                 "upstream-unreachable",

@@ -45,6 +45,8 @@ pub struct Settings {
     pub link: LinkSettings,
     /// Where access log lines go.
     pub access_log: AccessLog,
+    /// Whom it believes over TLS, and what it shows, by names that catalogs use.
+    pub upstream_tls: UpstreamTlsSettings,
     /// Caps and deadlines of HTTP.
     pub http: HttpLimits,
     /// When to refuse before everything fails.
@@ -86,6 +88,35 @@ pub struct CertificateFiles {
     pub key: PathBuf,
     /// A stapled OCSP answer in DER.
     pub ocsp: Option<PathBuf>,
+}
+
+/// `[[trust]]` and `[[identity]]`: what is named in a catalog and lies on the node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamTlsSettings {
+    /// Authorities of targets.
+    pub trusts: Vec<Trust>,
+    /// Certificates that are shown to targets.
+    pub identities: Vec<Identity>,
+}
+
+/// One `[[trust]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trust {
+    /// Its name.
+    pub name: String,
+    /// Authorities that are believed, in PEM.
+    pub ca: PathBuf,
+}
+
+/// One `[[identity]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its name.
+    pub name: String,
+    /// The chain in PEM.
+    pub certificate: PathBuf,
+    /// Its private key in PEM, readable by its owner alone.
+    pub key: PathBuf,
 }
 
 /// Certificates of clients.

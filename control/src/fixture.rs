@@ -34,12 +34,8 @@ pub fn open(directory: &Path) -> Store {
 
 /// An upstream with one target on loopback.
 pub fn upstream(text: &str) -> UpstreamSpec {
-    let raw = RawUpstream {
-        name: text.to_owned(),
-        targets: vec!["127.0.0.1:9000".to_owned()],
-        connect_timeout_ms: 1_000,
-        response_timeout_ms: 30_000,
-    };
+    let written = serde_json::json!({ "name": text, "targets": ["127.0.0.1:9000"] });
+    let raw: RawUpstream = serde_json::from_value(written).expect("a well-formed upstream");
     raw.try_into().expect("a good upstream")
 }
 

@@ -14,7 +14,8 @@ use crate::parse::BodyFraming;
 use crate::record::CloseCause;
 use crate::refusal::Refusal;
 use crate::respond::{own, refuse};
-use crate::upstream::exchange::{self, Ends, Outcome, Progress};
+use crate::upstream::exchange::{Ends, Outcome, Progress};
+use crate::upstream::tries;
 use crate::worker::Worker;
 use crate::worker::deadline::{Guard, Waiting};
 use crate::worker::recorder::Finished;
@@ -222,7 +223,7 @@ impl Connection {
             watch: &self.watch,
             buffered: &self.buffer[head_bytes..],
         };
-        let outcome = exchange::run(&self.worker, ends, &mut job, &progress).await;
+        let outcome = tries::run(&self.worker, ends, &mut job, &progress).await;
         drop(job.in_flight.take());
         let request_head = std::mem::take(&mut job.request_head);
         self.worker.buffers.give(request_head);
@@ -238,6 +239,10 @@ impl Connection {
                 Ok(())
             }
             Outcome::Refused(refusal) => self.refuse(job.call, refusal, &progress).await,
+            Outcome::Again => {
+                let refusal = Refusal::UpstreamClosed;
+                self.refuse(job.call, refusal, &progress).await
+            }
             Outcome::Broken(cause) | Outcome::Switched(cause) => {
                 self.record(&job.call, None, &progress);
                 Err(cause)
@@ -253,6 +258,7 @@ impl Connection {
                 Refusal::ConnectFailed
                     | Refusal::ConnectTimeout
                     | Refusal::NoTarget
+                    | Refusal::UpstreamBusy
                     | Refusal::NoSocket
             )
         );

@@ -4,7 +4,7 @@
 //! kept as [`Span`]s into that buffer, which stays untouched until the request is recorded.
 
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use httparse::{Header, Status};
@@ -18,6 +18,7 @@ use crate::pipeline::{self, Admission, AnsweredBy, Bench, Seen};
 use crate::record::request_id::RequestId;
 use crate::refusal::Refusal;
 use crate::route::UpstreamIndex;
+use crate::route::balance::{Balance, Draw, Member};
 use crate::route::edits::{self, Edits};
 use crate::settings::HEADERS_CEILING;
 use crate::snapshot::catalog::{Api, Route, Upstream};
@@ -133,8 +134,12 @@ pub struct Job {
     pub in_flight: Option<InFlight>,
     /// Largest body; `u64::MAX` for no cap.
     pub body_bytes_max: u64,
+    /// The server in turn.
+    pub member: Rc<Member>,
     upstream: UpstreamIndex,
-    target: usize,
+    draw: Draw,
+    /// Servers that were asked and did not do.
+    tried: Vec<Rc<Member>>,
 }
 
 impl Job {
@@ -144,22 +149,29 @@ impl Job {
         Some(served.view().catalog().upstream(self.upstream))
     }
 
-    /// The upstream's servers.
-    pub fn targets(&self) -> &[SocketAddr] {
-        self.upstream().map_or(&[], |upstream| &upstream.targets)
+    /// The index of its upstream.
+    pub fn upstream_index(&self) -> UpstreamIndex {
+        self.upstream
     }
 
-    /// The server in turn.
-    pub fn target_address(&self) -> Option<SocketAddr> {
-        let targets = self.targets();
-        targets
-            .get(self.target.checked_rem(targets.len())?)
-            .copied()
-    }
-
-    /// Passes the turn on.
-    pub fn next_target(&mut self) {
-        self.target = self.target.wrapping_add(1);
+    /// Goes on to a server that was not asked yet; false if there is none.
+    pub fn next_member(&mut self, balance: &mut Balance, now_ms: u64) -> bool {
+        let Some(served) = &self.call.served else {
+            return false;
+        };
+        let upstream = served.view().catalog().upstream(self.upstream);
+        self.tried.push(Rc::clone(&self.member));
+        let draw = Draw {
+            now_ms,
+            ..self.draw
+        };
+        match balance.pick(upstream, draw, &self.tried) {
+            Some(next) => {
+                self.member = next;
+                true
+            }
+            None => false,
+        }
     }
 
     /// The server's time to answer, and between two reads of its answer.
@@ -245,8 +257,8 @@ fn decide(worker: &Worker, mut call: Call, head: &RequestHead<'_, '_>, peer: &Pe
         }
         Ok(admission) => {
             let mut out = worker.buffers.take();
-            let (upstream, target) = match admission.by {
-                AnsweredBy::Target { upstream, target } => (upstream, target),
+            let chosen = match &admission.by {
+                AnsweredBy::Target(chosen) => chosen.clone(),
                 AnsweredBy::Route(_) | AnsweredBy::Preflight(..) => {
                     let own = write_own(out, head, &mut call, &admission);
                     if let Some(hold) = admission.hold {
@@ -258,7 +270,7 @@ fn decide(worker: &Worker, mut call: Call, head: &RequestHead<'_, '_>, peer: &Pe
             };
             let upgrade = upgrade::asked(head, &admission.api.upgrades);
             call.upgrade = upgrade.map(Into::into);
-            let host = &served.view().catalog().upstream(upstream).host;
+            let host = &served.view().catalog().upstream(chosen.upstream).host;
             write_request_head(&mut out, head, &call, &admission, (host.as_deref(), &hops));
             let body_bytes_max = worker.body_bytes_max.min(admission.api.body_bytes_max);
             let hold = admission.hold;
@@ -268,8 +280,10 @@ fn decide(worker: &Worker, mut call: Call, head: &RequestHead<'_, '_>, peer: &Pe
                 request_head: out,
                 hold,
                 body_bytes_max,
-                upstream,
-                target,
+                upstream: chosen.upstream,
+                member: chosen.member,
+                draw: chosen.draw,
+                tried: Vec::new(),
                 in_flight: Some(worker.overload.enter()),
             })
         }
@@ -285,7 +299,7 @@ fn write_own(
 ) -> Own {
     let mut status = 204;
     let is_of_route = matches!(admission.by, AnsweredBy::Route(_));
-    match admission.by {
+    match &admission.by {
         AnsweredBy::Route(answer) => {
             if let Some(location) = &answer.location {
                 location.write(head, admission.shown.map(|shown| shown.place), &mut out);
@@ -296,11 +310,11 @@ fn write_own(
             status = answer.status;
         }
         AnsweredBy::Preflight(cors, asked) => {
-            cors.write_preflight(head, &asked, &admission.route.methods, &mut out);
+            cors.write_preflight(head, asked, &admission.route.methods, &mut out);
             // What it allows stands in these fields, and only once.
             call.cors.clear();
         }
-        AnsweredBy::Target { .. } => {}
+        AnsweredBy::Target(_) => {}
     }
     Own {
         status,

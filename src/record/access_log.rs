@@ -12,6 +12,7 @@ use super::json_text::write_string;
 use super::timestamp::Timestamps;
 use crate::accept::tls::identity::ClientIdentity;
 use crate::clock::WallTime;
+use crate::io::Endpoint;
 use crate::refusal::Refusal;
 use crate::snapshot::ids::KeyId;
 use crossbeam::queue::ArrayQueue;
@@ -68,7 +69,7 @@ pub struct LogLine<'a> {
     /// The upstream that it went to.
     pub upstream: Option<&'a str>,
     /// The target that was asked.
-    pub target: Option<SocketAddr>,
+    pub target: Option<&'a Endpoint>,
     /// Bytes received from the client for this request, head included.
     pub bytes_in: u64,
     /// Bytes sent to the client for this request, head included.
@@ -126,7 +127,14 @@ impl LogLine<'_> {
             text(out, "route", route.as_bytes(), PATH_BYTES_MAX);
         }
         name(out, "upstream", self.upstream);
-        address(out, "target", self.target);
+        match self.target {
+            Some(Endpoint::Tcp(target)) => address(out, "target", Some(*target)),
+            Some(Endpoint::Unix(path)) => {
+                let path = path.as_os_str().as_encoded_bytes();
+                text(out, "target", &[b"unix:", path].concat(), PATH_BYTES_MAX);
+            }
+            None => {}
+        }
         number(out, "bytes_in", self.bytes_in);
         number(out, "bytes_out", self.bytes_out);
         number(out, "duration_us", self.duration_us);
@@ -339,6 +347,11 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
+    fn target() -> &'static Endpoint {
+        static TARGET: OnceLock<Endpoint> = OnceLock::new();
+        TARGET.get_or_init(|| SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 9_000)).into())
+    }
+
     fn line<'a>(path: &'a [u8], host: &'a [u8]) -> LogLine<'a> {
         LogLine {
             time: WallTime(1_000),
@@ -358,7 +371,7 @@ mod tests {
             api: Some("orders"),
             route: Some("/orders/{id}"),
             upstream: Some("origin"),
-            target: Some(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 9_000))),
+            target: Some(target()),
             bytes_in: 100,
             bytes_out: 2_000,
             duration_us: 350,

@@ -44,6 +44,12 @@ pub enum Counter {
     UpstreamErrors,
     /// Exchanges tried again on another connection.
     UpstreamRetries,
+    /// Retries that the budget of an upstream did not allow.
+    UpstreamRetriesDenied,
+    /// Circuits that opened after failures in a row.
+    CircuitsOpened,
+    /// Targets ejected for their failure rate.
+    TargetsEjected,
     /// TLS handshakes with clients that succeeded.
     TlsHandshakes,
     /// Those of them that went on from an earlier connection.
@@ -110,7 +116,7 @@ const NAMED: usize = Counter::UsageLost as usize + 1;
 const CLASSES: usize = 6;
 const CLOSES: usize = CloseCause::Panic as usize + 1;
 /// How many different refusals there are.
-pub const REFUSAL_COUNT: usize = 38;
+pub const REFUSAL_COUNT: usize = 39;
 
 // Where each group of words starts.
 const CLASS_AT: usize = NAMED;
@@ -357,6 +363,7 @@ pub const REFUSALS: [Refusal; REFUSAL_COUNT] = [
     Refusal::LimitReached { retry_after_s: 0 },
     Refusal::BodyTimeout,
     Refusal::BodyMalformed,
+    Refusal::UpstreamBusy,
     Refusal::ConnectFailed,
     Refusal::ConnectTimeout,
     Refusal::UpstreamClosed,
@@ -400,16 +407,17 @@ const fn refusal_slot(refusal: Refusal) -> usize {
         Refusal::LimitReached { .. } => 25,
         Refusal::BodyTimeout => 26,
         Refusal::BodyMalformed => 27,
-        Refusal::ConnectFailed => 28,
-        Refusal::ConnectTimeout => 29,
-        Refusal::UpstreamClosed => 30,
-        Refusal::UpstreamMalformed => 31,
-        Refusal::UpstreamTimeout => 32,
-        Refusal::Internal => 33,
-        Refusal::LimitUnavailable => 34,
-        Refusal::ApiVersionUnknown => 35,
-        Refusal::Overloaded => 36,
-        Refusal::NoSocket => 37,
+        Refusal::UpstreamBusy => 28,
+        Refusal::ConnectFailed => 29,
+        Refusal::ConnectTimeout => 30,
+        Refusal::UpstreamClosed => 31,
+        Refusal::UpstreamMalformed => 32,
+        Refusal::UpstreamTimeout => 33,
+        Refusal::Internal => 34,
+        Refusal::LimitUnavailable => 35,
+        Refusal::ApiVersionUnknown => 36,
+        Refusal::Overloaded => 37,
+        Refusal::NoSocket => 38,
     }
 }
 

@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 mod tests;
+mod upstreams;
 
 use super::access_log::LogStats;
 use super::counters::{CloseCause, Counter, PublishedCounters, REFUSALS, Span};
@@ -89,7 +90,7 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     requests(&mut page, scrape);
     connections(&mut page, scrape);
     load(&mut page, scrape);
-    upstreams(&mut page, scrape);
+    upstreams::upstreams(&mut page, scrape);
     snapshots(&mut page, scrape);
     records(&mut page, scrape);
     process(&mut page, &scrape.process, scrape.started);
@@ -296,45 +297,6 @@ fn turned_away(page: &mut Exposition, scrape: &Scrape<'_>) {
     ] {
         let value = scrape.sum(|counters| counters.counter(counter));
         page.sample(&[("cause", cause)], value);
-    }
-}
-
-fn upstreams(page: &mut Exposition, scrape: &Scrape<'_>) {
-    let help = "From a request's dispatch to the head of the target's answer.";
-    scrape.spans(
-        page,
-        "keyway_upstream_duration_seconds",
-        help,
-        Span::Upstream,
-    );
-    for (name, help, counter) in [
-        (
-            "keyway_upstream_connects_total",
-            "Connections made to targets.",
-            Counter::UpstreamConnects,
-        ),
-        (
-            "keyway_upstream_connect_failures_total",
-            "Connections to targets that could not be made.",
-            Counter::UpstreamConnectFailures,
-        ),
-        (
-            "keyway_upstream_reuses_total",
-            "Exchanges on a kept connection.",
-            Counter::UpstreamReuses,
-        ),
-        (
-            "keyway_upstream_errors_total",
-            "Exchanges that a target broke or never answered.",
-            Counter::UpstreamErrors,
-        ),
-        (
-            "keyway_upstream_retries_total",
-            "Exchanges tried again on another connection.",
-            Counter::UpstreamRetries,
-        ),
-    ] {
-        scrape.total(page, name, help, counter);
     }
 }
 

@@ -78,9 +78,11 @@ fn guidance(out: &mut Vec<u8>, refusal: Refusal, context: &Context<'_>) {
         Refusal::LimitReached { retry_after_s } => {
             let _ = write!(out, "Retry-After: {retry_after_s}\r\n");
         }
-        Refusal::Overloaded | Refusal::NoSocket | Refusal::NotReady | Refusal::NoTarget => {
-            out.extend_from_slice(b"Retry-After: 1\r\n")
-        }
+        Refusal::Overloaded
+        | Refusal::NoSocket
+        | Refusal::NotReady
+        | Refusal::NoTarget
+        | Refusal::UpstreamBusy => out.extend_from_slice(b"Retry-After: 1\r\n"),
         Refusal::MethodNotAllowed => {
             let _ = write!(out, "Allow: {}\r\n", context.allow);
         }

@@ -1,13 +1,67 @@
-//! Picks a target of an upstream: round robin, each worker for itself.
+//! Picks a target of an upstream, each worker for itself.
+//!
+//! A worker keeps a [`Member`] for each target: its requests in flight and its
+//! [`Fitness`]. Members outlive a generation as long as their address does, so what was
+//! learned of a target is not forgotten because a key changed. Among the fit ones the upstream's rule
+//! chooses: in turns by weight (smooth weighted round robin, as nginx does it), the less busy one of
+//! two drawn by weight, or by weighted rendezvous hashing of what binds the request.
+//!
+//! When all that the circuits admit are ejected, ejection counts for nothing: a bad answer is better
+//! than none. A circuit that is open stays open: it is there to spare the target.
 
-use std::net::SocketAddr;
+use std::cell::Cell;
+use std::rc::Rc;
 
-use crate::route::UpstreamIndex;
+use ahash::RandomState;
+use hashbrown::HashMap;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-/// One worker's turn in every upstream.
+use crate::io::Endpoint;
+use crate::snapshot::catalog::{BalanceEntry, Retry, Upstream};
+use crate::upstream::fitness::{Change, Fitness, Rules, Went};
+use crate::upstream::retry::Budget;
+
+/// A target, as one worker knows it.
+#[derive(Debug)]
+pub struct Member {
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// Exchanges that run now.
+    pub in_flight: Cell<u32>,
+    /// Connections to it, idle ones included.
+    pub connections: Rc<Cell<u32>>,
+    /// What its answers tell.
+    pub fitness: Fitness,
+    weight: Cell<u32>,
+    /// What makes it the same one to every worker.
+    seed: u64,
+    /// Its balance in the round.
+    turn: Cell<i64>,
+}
+
+/// All targets of all upstreams, as one worker knows them.
 #[derive(Debug, Default)]
 pub struct Balance {
-    turns: Vec<usize>,
+    first: usize,
+    upstreams: HashMap<u32, Members, RandomState>,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    shape: u64,
+    list: Vec<Rc<Member>>,
+    budget: Budget,
+}
+
+/// What a choice may depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct Draw {
+    /// Monotonic.
+    pub now_ms: u64,
+    /// What binds the request to others, for an upstream that asks for it.
+    pub bound: Option<u64>,
+    /// A number that nothing binds.
+    pub chance: u64,
 }
 
 impl Balance {
@@ -15,39 +69,220 @@ impl Balance {
     /// same target.
     pub fn starting_at(worker: usize) -> Self {
         Self {
-            turns: vec![worker; 8],
+            first: worker,
+            upstreams: HashMap::default(),
         }
     }
 
-    /// The next place in line among `targets`; `None` if there are none.
-    pub fn pick(&mut self, upstream: UpstreamIndex, targets: &[SocketAddr]) -> Option<usize> {
-        let place = upstream.0 as usize;
-        if place >= self.turns.len() {
-            self.turns.resize(place + 1, 0);
+    /// A fit target of `upstream` for one more request, none of `tried`; `None` if there is none.
+    pub fn pick(
+        &mut self,
+        upstream: &Upstream,
+        draw: Draw,
+        tried: &[Rc<Member>],
+    ) -> Option<Rc<Member>> {
+        let first = self.first;
+        let members = self.upstreams.entry(upstream.number).or_default();
+        members.follow(upstream, first, draw.now_ms);
+        if tried.is_empty() {
+            members.budget.request(draw.now_ms);
         }
-        let turn = &mut self.turns[place];
-        *turn = turn.wrapping_add(1);
-        turn.checked_rem(targets.len())
+        let rules = rules(upstream);
+        let admitted = |member: &&Rc<Member>| {
+            member.weight.get() > 0
+                && member.fitness.admits(rules, draw.now_ms)
+                && !tried.iter().any(|one| Rc::ptr_eq(one, member))
+        };
+        let fit =
+            |member: &&Rc<Member>| admitted(member) && !member.fitness.is_ejected(draw.now_ms);
+        let ramp = Ramp {
+            slow_start_ms: upstream.slow_start_ms,
+            now_ms: draw.now_ms,
+        };
+        let chosen = choose(&upstream.balance, draw, ramp, || {
+            members.list.iter().filter(fit)
+        })
+        .or_else(|| {
+            choose(&upstream.balance, draw, ramp, || {
+                members.list.iter().filter(admitted)
+            })
+        })?;
+        Some(Rc::clone(chosen))
     }
+
+    /// An exchange with `member` begins.
+    pub fn begin(&self, member: &Member, now_ms: u64) {
+        member.in_flight.set(member.in_flight.get() + 1);
+        member.fitness.begin(now_ms);
+    }
+
+    /// It is over; what that changed.
+    pub fn end(
+        &self,
+        upstream: &Upstream,
+        member: &Member,
+        went: Went,
+        now_ms: u64,
+    ) -> Option<Change> {
+        member
+            .in_flight
+            .set(member.in_flight.get().saturating_sub(1));
+        let rules = rules(upstream);
+        let may_eject = rules.outlier.is_some_and(|outlier| {
+            let list = self.upstreams.get(&upstream.number).map(|all| &all.list);
+            let all = list.map_or(0, Vec::len);
+            let out = list.map_or(0, |list| {
+                let ejected = |one: &&Rc<Member>| one.fitness.is_ejected(now_ms);
+                list.iter().filter(ejected).count()
+            });
+            (out + 1) * 100 <= all * outlier.ejected_max_percent as usize
+        });
+        member.fitness.end(went, rules, may_eject, now_ms)
+    }
+
+    /// Takes a retry from the budget of `upstream`, if there is one.
+    pub fn retry(&mut self, upstream: &Upstream, rule: &Retry, now_ms: u64) -> bool {
+        let members = self.upstreams.entry(upstream.number).or_default();
+        members.budget.take(rule, now_ms)
+    }
+}
+
+fn rules(upstream: &Upstream) -> Rules<'_> {
+    Rules {
+        breaker: upstream.breaker.as_ref(),
+        outlier: upstream.outlier.as_ref(),
+    }
+}
+
+impl Members {
+    /// Takes over the targets of `upstream`; those that were there before go on as they were.
+    fn follow(&mut self, upstream: &Upstream, first: usize, now_ms: u64) {
+        if self.shape == upstream.shape {
+            return;
+        }
+        let is_new = self.list.is_empty();
+        let known = std::mem::take(&mut self.list);
+        for target in &upstream.targets {
+            let before = known.iter().find(|one| one.endpoint == target.endpoint);
+            let member = before.map_or_else(
+                || {
+                    // All that are there at the beginning begin alike.
+                    let since_ms = if is_new { 0 } else { now_ms };
+                    Rc::new(Member::new(target.endpoint.clone(), since_ms))
+                },
+                Rc::clone,
+            );
+            member.weight.set(target.weight);
+            self.list.push(member);
+        }
+        if let Some(begins) = first
+            .checked_rem(self.list.len())
+            .and_then(|place| self.list.get(place))
+        {
+            begins.turn.set(begins.turn.get() + 1);
+        }
+        self.shape = upstream.shape;
+    }
+}
+
+impl Member {
+    fn new(endpoint: Endpoint, since_ms: u64) -> Self {
+        Self {
+            seed: xxh3_64(endpoint.to_string().as_bytes()),
+            endpoint,
+            in_flight: Cell::new(0),
+            connections: Rc::default(),
+            fitness: Fitness::new(since_ms),
+            weight: Cell::new(0),
+            turn: Cell::new(0),
+        }
+    }
+}
+
+/// What a slow start leaves of a weight.
+#[derive(Clone, Copy)]
+struct Ramp {
+    slow_start_ms: u32,
+    now_ms: u64,
+}
+
+impl Ramp {
+    fn weight(self, member: &Member) -> u64 {
+        let percent = member.fitness.percent(self.slow_start_ms, self.now_ms);
+        u64::from(member.weight.get()) * percent
+    }
+}
+
+fn choose<'m, I>(
+    rule: &BalanceEntry,
+    draw: Draw,
+    ramp: Ramp,
+    members: impl Fn() -> I,
+) -> Option<&'m Rc<Member>>
+where
+    I: Iterator<Item = &'m Rc<Member>>,
+{
+    match rule {
+        BalanceEntry::RoundRobin => in_turn(ramp, members()),
+        BalanceEntry::LeastInflight => {
+            let one = drawn(ramp, &members, draw.chance)?;
+            let other = drawn(ramp, &members, xxh3_64(&draw.chance.to_le_bytes()))?;
+            // By what it would be with one more, for its weight: 0 in flight on a small one is not
+            // less than 1 on a large one.
+            let load = |member: &Member| u64::from(member.in_flight.get()) + 1;
+            let heavier = load(one) * ramp.weight(other) > load(other) * ramp.weight(one);
+            Some(if heavier { other } else { one })
+        }
+        BalanceEntry::Hash(_) => {
+            let value = draw.bound.unwrap_or(draw.chance);
+            let scored = members().map(|member| (score(ramp, member, value), member));
+            let best = scored.max_by(|left, right| left.0.total_cmp(&right.0));
+            best.map(|(_, member)| member)
+        }
+    }
+}
+
+/// Smooth weighted round robin: each gains its weight, the richest pays for all.
+fn in_turn<'m>(
+    ramp: Ramp,
+    members: impl Iterator<Item = &'m Rc<Member>>,
+) -> Option<&'m Rc<Member>> {
+    let mut sum = 0;
+    let mut best: Option<&Rc<Member>> = None;
+    for member in members {
+        let weight = i64::try_from(ramp.weight(member)).unwrap_or(i64::MAX >> 16);
+        sum += weight;
+        member.turn.set(member.turn.get() + weight);
+        if best.is_none_or(|best| member.turn.get() > best.turn.get()) {
+            best = Some(member);
+        }
+    }
+    let best = best?;
+    best.turn.set(best.turn.get() - sum);
+    Some(best)
+}
+
+/// One drawn by weight.
+fn drawn<'m, I>(ramp: Ramp, members: &impl Fn() -> I, chance: u64) -> Option<&'m Rc<Member>>
+where
+    I: Iterator<Item = &'m Rc<Member>>,
+{
+    let sum: u64 = members().map(|member| ramp.weight(member)).sum();
+    let mut left = chance.checked_rem(sum)?;
+    members().find(|member| {
+        let weight = ramp.weight(member);
+        let here = left < weight;
+        left = left.saturating_sub(weight);
+        here
+    })
+}
+
+/// A member's score for a value in weighted rendezvous hashing; see [`split`](super::split).
+fn score(ramp: Ramp, member: &Member, value: u64) -> f64 {
+    let drawn = xxh3_64_with_seed(&value.to_le_bytes(), member.seed);
+    let drawn = ((drawn >> 12) as f64 + 0.5) / (1_u64 << 52) as f64;
+    ramp.weight(member) as f64 / -drawn.ln()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_take_turns_evenly() {
-        let targets = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-        let mut balance = Balance::default();
-        let mut served = [0; 3];
-        for _ in 0..30 {
-            served[balance.pick(UpstreamIndex(9), &targets).unwrap()] += 1;
-        }
-        assert_eq!(served, [10, 10, 10]);
-    }
-
-    #[test]
-    fn an_upstream_without_targets_has_nobody_to_pick() {
-        assert_eq!(Balance::default().pick(UpstreamIndex(0), &[]), None);
-    }
-}
+mod tests;

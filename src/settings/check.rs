@@ -47,6 +47,7 @@ impl Check<'_> {
             workers,
             driver: self.driver(raw.driver),
             tls: self.tls(raw.tls, &listen),
+            upstream_tls: self.upstream_tls(raw.trust, raw.identity),
             listen,
             peppers: self.peppers(raw.pepper),
             admin: self.admin(raw.admin),

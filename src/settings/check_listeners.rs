@@ -1,8 +1,13 @@
 //! The check of where the node listens, and of what it shows there over TLS.
 
 use super::check::{Check, HOUR_MS};
-use super::raw::{RawListener, RawTls};
-use super::{CertificateFiles, ClientAuth, ClientCertificates, ListenerSettings, TlsSettings};
+use super::raw::{RawIdentity, RawListener, RawTls, RawTrust};
+use super::{
+    CertificateFiles, ClientAuth, ClientCertificates, Identity, ListenerSettings, TlsSettings,
+    Trust, UpstreamTlsSettings,
+};
+use crate::snapshot::catalog::name_is_well_formed;
+use std::path::PathBuf;
 
 /// The most certificates: all are read at each renewal.
 const CERTIFICATES_MAX: usize = 1_000;
@@ -102,6 +107,71 @@ impl Check<'_> {
             handshake_timeout_ms,
             client,
         })
+    }
+
+    pub(super) fn upstream_tls(
+        &mut self,
+        trusts: Vec<RawTrust>,
+        identities: Vec<RawIdentity>,
+    ) -> UpstreamTlsSettings {
+        let mut settings = UpstreamTlsSettings::default();
+        for (i, raw) in trusts.into_iter().enumerate() {
+            let name = self.name_of(&format!("trust[{i}].name"), raw.name);
+            let ca = self.file_of(&format!("trust[{i}].ca"), raw.ca);
+            let taken = settings
+                .trusts
+                .iter()
+                .any(|one| Some(&one.name) == name.as_ref());
+            if taken {
+                self.problem(&format!("trust[{i}].name"), name.clone(), "is given twice");
+            }
+            if let (Some(name), Some(ca)) = (name, ca) {
+                settings.trusts.push(Trust { name, ca });
+            }
+        }
+        for (i, raw) in identities.into_iter().enumerate() {
+            let name = self.name_of(&format!("identity[{i}].name"), raw.name);
+            let certificate = self.file_of(&format!("identity[{i}].certificate"), raw.certificate);
+            let key = self.file_of(&format!("identity[{i}].key"), raw.key);
+            let taken = settings
+                .identities
+                .iter()
+                .any(|one| Some(&one.name) == name.as_ref());
+            if taken {
+                self.problem(
+                    &format!("identity[{i}].name"),
+                    name.clone(),
+                    "is given twice",
+                );
+            }
+            if let (Some(name), Some(certificate), Some(key)) = (name, certificate, key) {
+                settings.identities.push(Identity {
+                    name,
+                    certificate,
+                    key,
+                });
+            }
+        }
+        settings
+    }
+
+    fn name_of(&mut self, path: &str, written: Option<String>) -> Option<String> {
+        let good = written.filter(|name| name_is_well_formed(name));
+        if good.is_none() {
+            let mend = "must be a name such as \"internal\", by which upstreams refer to it";
+            self.problem(path, None, mend);
+        }
+        good
+    }
+
+    fn file_of(&mut self, path: &str, written: Option<PathBuf>) -> Option<PathBuf> {
+        match written {
+            Some(file) => self.path(path, file),
+            None => {
+                self.problem(path, None, "is missing; name a file in PEM");
+                None
+            }
+        }
     }
 
     fn client_auth(

@@ -15,6 +15,10 @@ pub(super) struct RawSettings {
     pub(super) listen: Option<Vec<RawListener>>,
     #[serde(default)]
     pub(super) tls: RawTls,
+    #[serde(default)]
+    pub(super) trust: Vec<RawTrust>,
+    #[serde(default)]
+    pub(super) identity: Vec<RawIdentity>,
     pub(super) pepper: Option<Vec<RawPepper>>,
     #[serde(default)]
     pub(super) admin: RawAdmin,
@@ -59,6 +63,21 @@ pub(super) struct RawTls {
     pub(super) handshake_timeout_ms: Option<u64>,
     pub(super) client_ca: Option<PathBuf>,
     pub(super) client_auth: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawTrust {
+    pub(super) name: Option<String>,
+    pub(super) ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawIdentity {
+    pub(super) name: Option<String>,
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -15,15 +15,17 @@ mod checked;
 mod routes;
 mod servers;
 mod traffic;
+mod upstreams;
 
 pub use check::{CatalogError, CatalogProblem, TrafficFault, name_is_well_formed};
-pub use checked::{Api, Catalog, Credential, Plan, Tenant, Upstream};
+pub use checked::{Api, Catalog, Credential, Plan, Tenant};
 pub use routes::Route;
 pub use servers::{BalanceEntry, Breaker, HealthCheck, Outlier, Retry, TargetEntry, UpstreamTls};
 pub use traffic::{
     Affinity, Answer, Condition, Cors, Field, HeaderEdits, Redirect, Respond, Rewrite, SplitEntry,
     VersionHeader, VersionPlace,
 };
+pub use upstreams::{Target, Upstream};
 
 /// The longest catalog section: beyond it a node refuses the file rather than decode it.
 pub const CATALOG_BYTES_MAX: u64 = 64 << 20;

@@ -8,7 +8,7 @@ use super::body::{self, BodyError, Direction};
 use super::exchange::Progress;
 use super::recode::Recoder;
 use super::tunnel::First;
-use super::upgrade;
+use super::{tries, upgrade};
 use crate::accept::judge::Call;
 use crate::clock::Tick;
 use crate::io::{ReadHalf, WriteHalf};
@@ -36,6 +36,8 @@ pub enum AnswerError {
     Closed,
     /// The target's bytes are not an answer.
     Malformed,
+    /// It is one that another target is asked for.
+    Again,
 }
 
 /// The way back of one exchange.
@@ -233,6 +235,7 @@ impl Answer<'_> {
                 }
                 Kind::Interim
             }
+            status if self.is_tried_again(status) => return Err(AnswerError::Again),
             _ => {
                 self.note_answer(head.status);
                 self.write_final(output, &head);
@@ -247,7 +250,28 @@ impl Answer<'_> {
         }))
     }
 
+    /// Another target is asked instead, and the retry is taken from the budget.
+    fn is_tried_again(self, status: u16) -> bool {
+        if self.progress.retries_left.get() == 0 {
+            return false;
+        }
+        let served = self.call.served.as_ref();
+        let catalog = served.map(|served| served.view().catalog());
+        let upstream = self.call.seen.upstream;
+        let Some(upstream) = catalog.zip(upstream).map(|(all, one)| all.upstream(one)) else {
+            return false;
+        };
+        let listed = upstream
+            .retry
+            .as_ref()
+            .is_some_and(|rule| rule.statuses.contains(&status));
+        listed
+            && self.progress.bytes_out.get() == 0
+            && tries::take_retry(self.worker, upstream, self.progress)
+    }
+
     fn note_answer(self, status: u16) {
+        self.watch.head_came();
         self.progress.status.set(status);
         self.progress
             .upstream_ns

@@ -1,61 +1,71 @@
 //! Takes a kept connection to a target, or opens one.
 
-use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
-use crate::accept::judge::Job;
+use super::pool::{Connection, Key, Open};
+use super::tls::server_name;
 use crate::io::{self, Stream};
 use crate::record::Counter;
 use crate::refusal::Refusal;
+use crate::route::balance::Member;
 use crate::snapshot::catalog::Upstream;
 use crate::worker::Worker;
 use crate::worker::deadline::Watch;
 
-/// A connection to the job's target, and whether it was kept from an earlier exchange.
-///
-/// A target that refuses the connection has seen nothing of the request, so the next one in line
-/// is tried, each once. `fresh_only` asks for a new connection.
-pub async fn to_target(
+/// A connection to `member`, and whether it was kept from an earlier exchange. `fresh_only` asks for a
+/// new one; nobody waits for it longer than until `due_ms` (monotonic).
+pub async fn to_member(
     worker: &Worker,
-    job: &mut Job,
+    upstream: &Upstream,
+    member: &Member,
     fresh_only: bool,
-) -> Result<(Stream, bool), Refusal> {
-    let mut refusal = Refusal::NoTarget;
-    for _ in 0..job.targets().len() {
-        let target = job.target_address().ok_or(Refusal::NoTarget)?;
-        if !fresh_only && let Some(kept) = worker.pool.borrow_mut().take(target) {
-            worker.count(Counter::UpstreamReuses);
-            return Ok((kept, true));
+    due_ms: u64,
+) -> Result<(Connection, bool), Refusal> {
+    let key = (member.endpoint.clone(), upstream.tls_key());
+    if !fresh_only && let Some(kept) = worker.pool.borrow_mut().take(&key) {
+        worker.count(Counter::UpstreamReuses);
+        return Ok((kept, true));
+    }
+    let open = Open::enter(&member.connections, upstream.connections_max);
+    let open = open.ok_or(Refusal::UpstreamBusy)?;
+    match opened(worker, upstream, member, due_ms).await {
+        Ok(stream) => {
+            worker.count(Counter::UpstreamConnects);
+            Ok((Connection::new(stream, open), false))
         }
-        match open(worker, job.upstream(), target).await {
-            Ok(stream) => {
-                worker.count(Counter::UpstreamConnects);
-                return Ok((stream, false));
-            }
-            // No fault of the target's, and the next one could not be reached either.
-            Err(Refusal::NoSocket) => return Err(Refusal::NoSocket),
-            Err(cause) => {
-                worker.count(Counter::UpstreamConnectFailures);
-                refusal = cause;
-                job.next_target();
-            }
+        // No fault of the target's, and the next one could not be reached either.
+        Err(Refusal::NoSocket) => Err(Refusal::NoSocket),
+        Err(cause) => {
+            worker.count(Counter::UpstreamConnectFailures);
+            Err(cause)
         }
     }
-    Err(refusal)
 }
 
-async fn open(
+async fn opened(
     worker: &Worker,
-    upstream: Option<&Upstream>,
-    target: SocketAddr,
+    upstream: &Upstream,
+    member: &Member,
+    due_ms: u64,
 ) -> Result<Stream, Refusal> {
-    let timeout_ms = upstream.map_or(0, |upstream| u64::from(upstream.connect_timeout_ms));
-    match io::within(
-        Duration::from_millis(timeout_ms),
-        Stream::connect(&target.into()),
-    )
-    .await
-    {
+    let left_ms = due_ms.saturating_sub(worker.now_ms());
+    let timeout_ms = u64::from(upstream.connect_timeout_ms).min(left_ms);
+    let target = &member.endpoint;
+    let opening = async {
+        let stream = Stream::connect(target).await?;
+        match upstream.tls.as_ref() {
+            None => Ok(stream),
+            Some((tls, _)) => {
+                let config = worker.client_configs.of(upstream);
+                let name = server_name(tls, target);
+                let (config, name) = config.zip(name).ok_or(std::io::ErrorKind::Unsupported)?;
+                // In a box: few upstreams need it, and each exchange would hold room for it.
+                Box::pin(io::tls::connect(stream, config, name)).await
+            }
+        }
+    };
+    match io::within(Duration::from_millis(timeout_ms), opening).await {
         Some(Ok(stream)) => Ok(stream),
         Some(Err(error)) if is_own(&error) => Err(Refusal::NoSocket),
         Some(Err(error)) => {
@@ -65,7 +75,6 @@ async fn open(
         None => Err(Refusal::ConnectTimeout),
     }
 }
-
 /// A connection failed for want of something on this side: descriptors, ports, memory.
 fn is_own(error: &std::io::Error) -> bool {
     use nix::errno::Errno;
@@ -86,37 +95,42 @@ pub struct Engaged<'w> {
     /// Deadlines of the exchange.
     pub watch: &'w Watch,
     worker: &'w Worker,
-    target: SocketAddr,
-    stream: Option<Stream>,
+    key: Key,
+    connection: Option<Connection>,
 }
 
 impl<'w> Engaged<'w> {
-    /// Engages `stream` to `target`.
-    pub fn new(worker: &'w Worker, watch: &'w Watch, target: SocketAddr, stream: Stream) -> Self {
-        watch.engage(stream.fd());
+    /// Engages a connection to `member`.
+    pub fn new(
+        worker: &'w Worker,
+        watch: &'w Watch,
+        (upstream, member): (&Upstream, &Rc<Member>),
+        connection: Connection,
+    ) -> Self {
+        watch.engage(connection.stream.fd());
         Self {
             watch,
             worker,
-            target,
-            stream: Some(stream),
+            key: (member.endpoint.clone(), upstream.tls_key()),
+            connection: Some(connection),
         }
     }
 
     /// The connection.
     pub fn stream(&mut self) -> &mut Stream {
-        self.stream
-            .as_mut()
+        let connection = self.connection.as_mut();
+        &mut connection
             .expect("kept only when the exchange is over")
+            .stream
     }
 
     /// Gives the connection to the pool: its answer was whole and it says nothing more.
     pub fn keep(&mut self) {
         self.watch.release();
-        if let Some(stream) = self.stream.take() {
-            self.worker
-                .pool
-                .borrow_mut()
-                .put(self.target, stream, self.worker.now_ms());
+        if let Some(connection) = self.connection.take() {
+            let now_ms = self.worker.now_ms();
+            let mut pool = self.worker.pool.borrow_mut();
+            pool.put(self.key.clone(), connection, now_ms);
         }
     }
 }

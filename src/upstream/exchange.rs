@@ -4,18 +4,17 @@
 //! by side. Until the answer's head is on its way to the client, every failure is a
 //! [`Refusal`]; after it, a failure can only be shown by breaking the connection.
 
-use std::cell::Cell;
-use std::net::SocketAddr;
+use std::cell::{Cell, RefCell};
 use std::pin::pin;
 
 use super::answer::{Answer, AnswerError, Relayed};
 use super::body::{self, BodyError, Direction};
-use super::connect::{self, Engaged};
+use super::connect::Engaged;
 use super::recode::{Encode, RecodeError, Recoder};
 use super::tunnel::{First, Tunnel};
 use crate::accept::judge::Job;
-use crate::io::{Either, Stream, WriteHalf, race};
-use crate::record::{CloseCause, Counter};
+use crate::io::{Either, Endpoint, Stream, WriteHalf, race};
+use crate::record::CloseCause;
 use crate::refusal::Refusal;
 use crate::worker::Worker;
 use crate::worker::deadline::{Waiting, Watch};
@@ -33,6 +32,8 @@ pub enum Outcome {
     Broken(CloseCause),
     /// The connection switched protocols, and what followed is over.
     Switched(CloseCause),
+    /// The target's answer is one that another target is asked for; the client has seen none of it.
+    Again,
 }
 
 /// What an exchange leaves behind for the record, whatever its outcome.
@@ -51,11 +52,13 @@ pub struct Progress {
     /// The head that the client got leaves its connection open.
     pub keep_alive: Cell<bool>,
     /// The server that was asked last; none if no connection was had.
-    pub target: Cell<Option<SocketAddr>>,
+    pub target: RefCell<Option<Endpoint>>,
     /// The request's body went through whole.
     pub uploaded: Cell<bool>,
     /// A byte of an answer came: the target has seen the request.
     pub answer_begun: Cell<bool>,
+    /// How often it may still be sent again.
+    pub retries_left: Cell<u32>,
 }
 
 /// Both ends and what is known of them.
@@ -69,57 +72,16 @@ pub struct Ends<'c> {
     pub buffered: &'c [u8],
 }
 
-/// Runs `job` to its end.
-pub async fn run(worker: &Worker, ends: Ends<'_>, job: &mut Job, progress: &Progress) -> Outcome {
+/// Takes in what came with the request's head; the passage of the rest of its body.
+pub fn begin(ends: &Ends<'_>, job: &mut Job, progress: &Progress) -> Result<Recoder, Refusal> {
     let mut upload = Recoder::new(job.call.framing, upload_encoding(job), job.body_bytes_max);
-    match upload.push(ends.buffered, &mut job.request_head) {
-        Ok(bytes) => progress.body_bytes_buffered.set(bytes),
-        Err(error) => return Outcome::Refused(refusal_of(error)),
-    }
-    progress
-        .body_bytes_in
-        .set(progress.body_bytes_buffered.get() as u64);
-    progress.uploaded.set(upload.done());
+    let taken = upload.push(ends.buffered, &mut job.request_head);
+    let bytes = taken.map_err(refusal_of)?;
+    progress.body_bytes_buffered.set(bytes);
+    progress.body_bytes_in.set(bytes as u64);
     // A body that goes by in pieces is gone once it went; one that came with the head is kept.
-    let is_held_whole = upload.done();
-    let mut fresh_only = false;
-    loop {
-        let (stream, kept) = match connect::to_target(worker, job, fresh_only).await {
-            Ok(connection) => connection,
-            Err(refusal) => return Outcome::Refused(refusal),
-        };
-        let Some(target) = job.target_address() else {
-            return Outcome::Refused(Refusal::NoTarget);
-        };
-        progress.target.set(Some(target));
-        let mut engaged = Engaged::new(worker, ends.watch, target, stream);
-        let outcome = attempt(
-            worker,
-            ends.client,
-            &mut engaged,
-            job,
-            &mut upload,
-            (progress, ends.buffered),
-        )
-        .await;
-        // A kept connection may have ended while the request was on its way: the target has not
-        // seen it if not one byte came back, and if it has, this method may be repeated.
-        let replayable = kept && !progress.answer_begun.get() && is_held_whole;
-        match outcome {
-            Outcome::Refused(Refusal::UpstreamClosed)
-                if replayable && job.call.is_idempotent && !fresh_only =>
-            {
-                worker.count(Counter::UpstreamRetries);
-                fresh_only = true;
-            }
-            _ => {
-                if matches!(outcome, Outcome::Refused(_) | Outcome::Broken(_)) {
-                    worker.count(Counter::UpstreamErrors);
-                }
-                return outcome;
-            }
-        }
-    }
+    progress.uploaded.set(upload.done());
+    Ok(upload)
 }
 
 fn upload_encoding(job: &Job) -> Encode {
@@ -137,7 +99,8 @@ fn refusal_of(error: RecodeError) -> Refusal {
     }
 }
 
-async fn attempt(
+/// One request to a target that is connected, and its answer back.
+pub async fn attempt(
     worker: &Worker,
     client: &mut Stream,
     engaged: &mut Engaged<'_>,
@@ -303,6 +266,7 @@ fn finish(
             let goes_on = progress.uploaded.get() && progress.keep_alive.get();
             Outcome::Answered(goes_on.then_some(beyond.unwrap_or_default()))
         }
+        Err(AnswerError::Again) => Outcome::Again,
         Err(AnswerError::Client) if watch.expired() == Some(Waiting::Taking) => {
             Outcome::Broken(CloseCause::WriteTimeout)
         }

@@ -1,22 +1,65 @@
-//! Idle connections to targets, kept by one worker for itself.
+//! Connections to targets: how many there are, and the idle ones that a worker keeps for itself.
 
-use std::net::SocketAddr;
+use std::cell::Cell;
+use std::rc::Rc;
 
 use hashbrown::HashMap;
 
-use crate::io::{Peek, Stream};
+use crate::io::{Endpoint, Peek, Stream};
+
+/// A connection to a target, counted among those of its target while it exists.
+#[derive(Debug)]
+pub struct Connection {
+    /// The connection.
+    pub stream: Stream,
+    _open: Open,
+}
+
+/// A place among a target's connections.
+#[derive(Debug)]
+pub struct Open(Rc<Cell<u32>>);
+
+impl Open {
+    /// One more, if there are fewer than `max`.
+    pub fn enter(connections: &Rc<Cell<u32>>, max: Option<u32>) -> Option<Self> {
+        if max.is_some_and(|max| connections.get() >= max) {
+            return None;
+        }
+        connections.set(connections.get() + 1);
+        Some(Self(Rc::clone(connections)))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+impl Connection {
+    /// A connection that took its place before it was opened.
+    pub fn new(stream: Stream, open: Open) -> Self {
+        Self {
+            stream,
+            _open: open,
+        }
+    }
+}
+
+/// What makes two connections the same to a request: where they go, and how TLS was spoken (0: not).
+pub type Key = (Endpoint, u64);
 
 /// An idle connection.
 #[derive(Debug)]
 struct Idle {
-    stream: Stream,
+    connection: Connection,
     since_ms: u64,
 }
 
 /// One worker's idle connections, newest last.
 #[derive(Debug)]
 pub struct Pool {
-    idle: HashMap<SocketAddr, Vec<Idle>, ahash::RandomState>,
+    idle: HashMap<Key, Vec<Idle>, ahash::RandomState>,
     per_target_max: usize,
     idle_timeout_ms: u64,
 }
@@ -32,26 +75,26 @@ impl Pool {
         }
     }
 
-    /// The connection to `target` that rested least, if one is alive.
+    /// The connection that rested least, if one is alive.
     ///
     /// One that ended is dropped, and so is one on which bytes wait: nothing was asked of it, and
     /// what it says unasked would be taken for the answer to the next request.
-    pub fn take(&mut self, target: SocketAddr) -> Option<Stream> {
-        let idle = self.idle.get_mut(&target)?;
+    pub fn take(&mut self, key: &Key) -> Option<Connection> {
+        let idle = self.idle.get_mut(key)?;
         while let Some(candidate) = idle.pop() {
-            if candidate.stream.look() == Peek::Quiet {
-                return Some(candidate.stream);
+            if candidate.connection.stream.look() == Peek::Quiet {
+                return Some(candidate.connection);
             }
         }
         None
     }
 
-    /// Keeps `stream` for a next request.
-    pub fn put(&mut self, target: SocketAddr, stream: Stream, now_ms: u64) {
-        let idle = self.idle.entry(target).or_default();
+    /// Keeps a connection for a next request.
+    pub fn put(&mut self, key: Key, connection: Connection, now_ms: u64) {
+        let idle = self.idle.entry(key).or_default();
         if idle.len() < self.per_target_max {
             idle.push(Idle {
-                stream,
+                connection,
                 since_ms: now_ms,
             });
         }

@@ -47,6 +47,8 @@ pub struct Watch {
     queued: Cell<Option<u32>>,
     upstream: Cell<Option<RawFd>>,
     upstream_due_ms: Cell<u64>,
+    upstream_limit_ms: Cell<u64>,
+    limit_behind_head_ms: Cell<u64>,
     client_expired: Cell<Option<Waiting>>,
     upstream_expired: Cell<bool>,
     client_gone: Cell<bool>,
@@ -95,6 +97,8 @@ impl Watch {
             queued: Cell::new(None),
             upstream: Cell::new(None),
             upstream_due_ms: Cell::new(NEVER_MS),
+            upstream_limit_ms: Cell::new(NEVER_MS),
+            limit_behind_head_ms: Cell::new(NEVER_MS),
             client_expired: Cell::new(None),
             upstream_expired: Cell::new(false),
             client_gone: Cell::new(false),
@@ -160,6 +164,21 @@ impl Watch {
         self.upstream_due_ms.set(due_ms);
     }
 
+    /// Whatever the upstream's next step is, it has no longer than until `due_ms` (monotonic).
+    pub fn upstream_limit(&self, due_ms: u64) {
+        self.upstream_limit_ms.set(due_ms);
+    }
+
+    /// The limit for what follows the head of its answer.
+    pub fn upstream_limit_behind_head(&self, due_ms: u64) {
+        self.limit_behind_head_ms.set(due_ms);
+    }
+
+    /// The head of the upstream's answer has come.
+    pub fn head_came(&self) {
+        self.upstream_limit_ms.set(self.limit_behind_head_ms.get());
+    }
+
     /// Nothing is asked of the upstream for now.
     pub fn upstream_free(&self) {
         self.upstream_due_ms.set(NEVER_MS);
@@ -202,9 +221,11 @@ impl Watch {
         let Some(upstream) = self.upstream.get() else {
             return;
         };
-        if self.upstream_due_ms.get() <= now_ms {
+        let due_ms = self.upstream_due_ms.get().min(self.upstream_limit_ms.get());
+        if due_ms <= now_ms {
             self.upstream_expired.set(true);
             self.upstream_due_ms.set(NEVER_MS);
+            self.upstream_limit_ms.set(NEVER_MS);
             shut(upstream, Shutdown::Both);
         } else if rules.look
             && !taking

@@ -38,6 +38,7 @@ use crate::route::balance::Balance;
 use crate::settings::{HttpLimits, Settings};
 use crate::snapshot::{View, ViewSlot};
 use crate::upstream::pool::Pool;
+use crate::upstream::tls::{ClientConfigs, Trusts};
 
 use deadline::{Deadlines, Waiting, Watch};
 use overload::Overload;
@@ -77,6 +78,8 @@ impl Drop for Served {
 pub struct WorkerConfig {
     /// What the node shows over TLS.
     pub tls: Option<Arc<TlsStore>>,
+    /// Whom it believes over TLS.
+    pub trusts: Arc<Trusts>,
     /// The node's settings.
     pub settings: Arc<Settings>,
     /// Secrets that keys are digested with.
@@ -144,6 +147,8 @@ pub struct Worker {
     pub deadlines: Rc<Deadlines>,
     /// What it shows over TLS.
     pub tls: Option<WorkerTls>,
+    /// How it speaks TLS to targets.
+    pub client_configs: ClientConfigs,
     /// Its connections that have switched protocols.
     pub tunnels: Tunnels,
     /// Its idle connections to targets.
@@ -187,6 +192,7 @@ impl Worker {
             buffers: Buffers::default(),
             parking: Parking::default(),
             tls: config.tls.as_ref().map(WorkerTls::new),
+            client_configs: ClientConfigs::new(Arc::clone(&config.trusts)),
             tunnels: Tunnels::default(),
             deadlines: Rc::new(Deadlines::new(
                 Pace::new(http.answer_rate_min_bytes_per_s, http.rate_window_ms),

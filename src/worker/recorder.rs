@@ -94,6 +94,7 @@ impl Recorder {
         let upstream = call.seen.upstream;
         let upstream = upstream.and_then(|upstream| Some(catalog?.upstream(upstream)));
         let upstream_ns = progress.upstream_ns.get();
+        let target = progress.target.borrow();
         let line = LogLine {
             time: call.begun.wall,
             request_id: call.request_id.as_bytes(),
@@ -112,7 +113,7 @@ impl Recorder {
             api: matched.map(|(api, _)| api.name.as_str()),
             route: matched.map(|(_, route)| &*route.pattern),
             upstream: upstream.map(|upstream| upstream.name.as_str()),
-            target: progress.target.get(),
+            target: target.as_ref(),
             bytes_in: bytes.0,
             bytes_out: bytes.1,
             duration_us: duration_ns / 1_000,

@@ -50,11 +50,12 @@ fn an_honest_catalog_resolves_every_reference() {
     let upstream = catalog.upstream(api.upstream);
     assert_eq!(upstream.name, "origin");
     assert_eq!(
-        upstream.targets,
-        [
-            "127.0.0.1:9000".parse().unwrap(),
-            "[::1]:9001".parse().unwrap()
-        ]
+        upstream
+            .targets
+            .iter()
+            .map(|target| target.endpoint.to_string())
+            .collect::<Vec<_>>(),
+        ["127.0.0.1:9000", "[::1]:9001"]
     );
     assert_eq!(catalog.plan_by_number(2).expect("a plan").name, "gold");
     assert_eq!(catalog.plan_by_number(2).expect("a plan").compiled.len(), 1);

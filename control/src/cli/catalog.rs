@@ -70,7 +70,7 @@ pub(super) fn upstreams(session: &Session, command: ListCommand) -> Result<(), C
             let spec = &upstream.spec;
             vec![
                 spec.name.to_string(),
-                joined(&spec.targets),
+                joined(spec.targets.iter().map(|target| &target.address)),
                 spec.connect_timeout_ms.to_string(),
                 spec.response_timeout_ms.to_string(),
             ]
@@ -78,7 +78,7 @@ pub(super) fn upstreams(session: &Session, command: ListCommand) -> Result<(), C
     )
 }
 
-fn joined<T: ToString>(items: &[T]) -> String {
-    let texts: Vec<String> = items.iter().map(T::to_string).collect();
+fn joined<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    let texts: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
     or_dash((!texts.is_empty()).then(|| texts.join(", ")))
 }

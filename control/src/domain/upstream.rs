@@ -1,6 +1,7 @@
 //! Upstreams: named sets of servers.
 
 use super::{Invalid, Name, UpstreamNumber};
+use keyway::snapshot::catalog::{BalanceEntry, Breaker, Outlier, Retry, TargetEntry, UpstreamTls};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -26,11 +27,46 @@ pub struct UpstreamSpec {
     /// Unique name.
     pub name: Name,
     /// Servers, at least one.
-    pub targets: Vec<SocketAddr>,
+    pub targets: Vec<TargetEntry>,
     /// Longest time to a connection, 1 ms to one day.
     pub connect_timeout_ms: u32,
     /// Longest time to the answer's head, and between two reads of its body.
     pub response_timeout_ms: u32,
+    /// Longest time of a whole exchange, retries included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_timeout_ms: Option<u32>,
+    /// Host that its targets are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// How a target is chosen.
+    #[serde(skip_serializing_if = "is_usual")]
+    pub balance: BalanceEntry,
+    /// Most connections of a worker to one target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections_max: Option<u32>,
+    /// TLS to the targets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<UpstreamTls>,
+    /// Ejection by failure rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outlier: Option<Outlier>,
+    /// Stop after failures in a row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<Breaker>,
+    /// Time over which a target that became fit gets its full share.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub slow_start_ms: u32,
+    /// Repetitions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+}
+
+fn is_usual(balance: &BalanceEntry) -> bool {
+    *balance == BalanceEntry::default()
+}
+
+fn is_zero(ms: &u32) -> bool {
+    *ms == 0
 }
 
 /// An upstream as written.
@@ -39,14 +75,42 @@ pub struct UpstreamSpec {
 pub struct RawUpstream {
     /// Unique name.
     pub name: String,
-    /// `ip:port` each (`[ip]:port` for IPv6).
-    pub targets: Vec<String>,
+    /// `ip:port` each (`[ip]:port` for IPv6), or `unix:/path`; with a weight, 0 to 1000:
+    /// `{ "address": "ip:port", "weight": 3 }`.
+    pub targets: Vec<TargetEntry>,
     /// Default 1000.
     #[serde(default = "connect_timeout_ms")]
     pub connect_timeout_ms: u32,
     /// Default 30000.
     #[serde(default = "response_timeout_ms")]
     pub response_timeout_ms: u32,
+    /// Longest time of a whole exchange, retries included. Default: as long as it moves on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_timeout_ms: Option<u32>,
+    /// Host that its targets are asked for. Default: the client's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// `round_robin` (default), `least_inflight`, or `hash` with what binds requests.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub balance: BalanceEntry,
+    /// Most connections of a worker to one target. Default: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections_max: Option<u32>,
+    /// TLS to the targets. Default: plain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<UpstreamTls>,
+    /// Ejection by failure rate. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outlier: Option<Outlier>,
+    /// Stop after failures in a row. Default: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<Breaker>,
+    /// Time over which a target that became fit gets its full share. Default: at once.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub slow_start_ms: u32,
+    /// When a request is sent to another target. Default: only where none has seen it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
 }
 
 fn connect_timeout_ms() -> u32 {
@@ -68,9 +132,12 @@ impl TryFrom<RawUpstream> for UpstreamSpec {
             ));
         }
         let mut targets = Vec::with_capacity(raw.targets.len());
-        for (index, text) in raw.targets.iter().enumerate() {
-            let target = check_target(text).map_err(|e| e.within(format!("targets[{index}]")))?;
-            if targets.contains(&target) {
+        for (index, target) in raw.targets.into_iter().enumerate() {
+            check_target(&target).map_err(|e| e.within(format!("targets[{index}]")))?;
+            if targets
+                .iter()
+                .any(|other: &TargetEntry| other.address == target.address)
+            {
                 return Err(Invalid::at(
                     format!("targets[{index}]"),
                     "this target stands twice",
@@ -83,20 +150,34 @@ impl TryFrom<RawUpstream> for UpstreamSpec {
             targets,
             connect_timeout_ms: check_timeout("connect_timeout_ms", raw.connect_timeout_ms)?,
             response_timeout_ms: check_timeout("response_timeout_ms", raw.response_timeout_ms)?,
+            total_timeout_ms: raw.total_timeout_ms,
+            host: raw.host,
+            balance: raw.balance,
+            connections_max: raw.connections_max,
+            tls: raw.tls,
+            outlier: raw.outlier,
+            breaker: raw.breaker,
+            slow_start_ms: raw.slow_start_ms,
+            retry: raw.retry,
         })
     }
 }
 
-fn check_target(text: &str) -> Result<SocketAddr, Invalid> {
-    let target: SocketAddr = text.parse().map_err(|_| {
-        Invalid::value("a target is `ip:port`, or `[ip]:port` for IPv6; names are not resolved")
+fn check_target(target: &TargetEntry) -> Result<(), Invalid> {
+    if target.address.starts_with("unix:/") {
+        return Ok(());
+    }
+    let address: SocketAddr = target.address.parse().map_err(|_| {
+        Invalid::value(
+            "a target is `ip:port`, `[ip]:port` for IPv6, or `unix:/path`; names are not resolved",
+        )
     })?;
-    if target.port() == 0 || target.ip().is_unspecified() {
+    if address.port() == 0 || address.ip().is_unspecified() {
         return Err(Invalid::value(
             "a target has a real address and a port other than 0",
         ));
     }
-    Ok(target)
+    Ok(())
 }
 
 fn check_timeout(field: &str, value_ms: u32) -> Result<u32, Invalid> {

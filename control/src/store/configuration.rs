@@ -332,17 +332,22 @@ fn api_entry(
 }
 
 fn upstream_entry(upstream: &Upstream) -> UpstreamEntry {
+    let spec = upstream.spec.clone();
     UpstreamEntry {
         number: upstream.number.0,
-        name: upstream.spec.name.to_string(),
-        targets: upstream
-            .spec
-            .targets
-            .iter()
-            .map(|target| target.to_string().into())
-            .collect(),
-        connect_timeout_ms: upstream.spec.connect_timeout_ms,
-        response_timeout_ms: upstream.spec.response_timeout_ms,
-        ..UpstreamEntry::default()
+        name: spec.name.to_string(),
+        targets: spec.targets,
+        connect_timeout_ms: spec.connect_timeout_ms,
+        response_timeout_ms: spec.response_timeout_ms,
+        total_timeout_ms: spec.total_timeout_ms,
+        host: spec.host,
+        balance: spec.balance,
+        connections_max: spec.connections_max,
+        tls: spec.tls,
+        health: None,
+        outlier: spec.outlier,
+        breaker: spec.breaker,
+        slow_start_ms: spec.slow_start_ms,
+        retry: spec.retry,
     }
 }

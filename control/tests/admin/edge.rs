@@ -186,3 +186,71 @@ async fn what_a_node_would_refuse_is_refused_by_the_apis_name_and_place() {
     }
     world.get("/v1/apis/orders").await.expect(404);
 }
+
+fn upstream() -> Value {
+    json!({
+        "name": "pool",
+        "targets": ["127.0.0.1:9000", { "address": "127.0.0.1:9001", "weight": 3 }, "unix:/run/app.sock"],
+        "connect_timeout_ms": 500,
+        "response_timeout_ms": 5000,
+        "total_timeout_ms": 8000,
+        "host": "orders.internal",
+        "balance": { "hash": "key" },
+        "connections_max": 64,
+        "tls": { "server_name": "orders.internal", "trust": "internal", "identity": "node" },
+        "outlier": { "window_ms": 10000, "requests_min": 20, "failure_percent": 50, "eject_ms": 30000,
+            "ejected_max_percent": 50 },
+        "breaker": { "failures": 5, "open_ms": 1000, "trials": 1 },
+        "slow_start_ms": 10000,
+        "retry": { "retries": 2, "statuses": [503], "try_timeout_ms": 1000, "budget_percent": 20,
+            "budget_min_per_s": 3 }
+    })
+}
+
+#[tokio::test]
+async fn what_was_written_of_an_upstream_is_shown_again() {
+    let world = world().await;
+    world.post("/v1/upstreams", upstream()).await.expect(201);
+    let shown = world.get("/v1/upstreams/pool").await.expect(200);
+    let written = upstream();
+    for (field, value) in written.as_object().expect("an object") {
+        assert_eq!(&shown[field], value, "{field}");
+    }
+    let plain = world.get("/v1/upstreams/origin").await.expect(200);
+    for field in ["retry", "breaker", "tls", "balance", "slow_start_ms"] {
+        assert!(plain.get(field).is_none(), "{field}: {plain}");
+    }
+    let answer = world
+        .post("/v1/apply", json!({ "upstreams": [upstream()] }))
+        .await
+        .expect(200);
+    assert_eq!(answer["changes"], json!([]));
+}
+
+#[tokio::test]
+async fn an_upstream_that_a_node_would_refuse_is_refused_by_its_place() {
+    let world = world().await;
+    for (place, field, value) in [
+        ("targets[0]", "targets", json!(["orders.internal:80"])),
+        ("retry.statuses[0]", "retry", json!({ "statuses": [200] })),
+        ("retry.retries", "retry", json!({ "retries": 11 })),
+        ("breaker.failures", "breaker", json!({ "failures": 0 })),
+        (
+            "outlier.failure_percent",
+            "outlier",
+            json!({ "failure_percent": 101 }),
+        ),
+        ("tls.trust", "tls", json!({ "trust": "../../etc" })),
+        ("host", "host", json!("a b")),
+        (
+            "targets[0].weight",
+            "targets",
+            json!([{ "address": "127.0.0.1:1", "weight": 1001 }]),
+        ),
+    ] {
+        let mut bad = upstream();
+        bad[field] = value;
+        let refused = world.post("/v1/upstreams", bad).await.expect(422);
+        assert!(refused.to_string().contains(place), "{place}: {refused}");
+    }
+}

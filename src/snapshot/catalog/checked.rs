@@ -5,8 +5,6 @@
 //! apps and keys name tenants, APIs and plans by number, and may be older than the catalog beside
 //! them: a number that is not found here was deleted, and the caller refuses.
 
-use std::net::SocketAddr;
-
 use ahash::RandomState;
 use hashbrown::HashMap;
 
@@ -18,6 +16,7 @@ use crate::route::{ApiIndex, UpstreamIndex};
 
 use super::check::{self, At, CatalogError, CatalogProblem};
 use super::routes::{self, Route};
+use super::upstreams::Upstream;
 use super::{CatalogFile, KeyFormats, LimitEntry, PlanEntry};
 
 /// Where each stable number stands in its list.
@@ -92,24 +91,6 @@ impl Api {
     pub fn route(&self, index: u16) -> &Route {
         &self.routes[usize::from(index)]
     }
-}
-
-/// One upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream {
-    /// Stable number, at least 1.
-    pub number: u32,
-    /// Unique name.
-    pub name: String,
-    /// At least one server, none twice.
-    pub targets: Vec<SocketAddr>,
-    /// Host that its targets are asked for; absent: the client's.
-    pub host: Option<Box<str>>,
-    /// Longest time to a connection, in milliseconds, at least 1.
-    pub connect_timeout_ms: u32,
-    /// Longest time from the request's last byte to the answer's head, and between two reads of
-    /// its body, in milliseconds, at least 1.
-    pub response_timeout_ms: u32,
 }
 
 /// The checked catalog of one generation.
@@ -282,14 +263,7 @@ fn apis(file: &CatalogFile, upstream_places: &Places) -> Result<Vec<Api>, Catalo
 fn upstreams(file: &CatalogFile) -> Result<Vec<Upstream>, CatalogError> {
     let mut upstreams = Vec::with_capacity(file.upstreams.len());
     for (at, entry) in file.upstreams.iter().enumerate() {
-        upstreams.push(Upstream {
-            number: entry.number,
-            name: entry.name.clone(),
-            host: entry.host.as_deref().map(Into::into),
-            targets: check::targets(&entry.targets, &At::new("upstreams").item(at))?,
-            connect_timeout_ms: entry.connect_timeout_ms,
-            response_timeout_ms: entry.response_timeout_ms,
-        });
+        upstreams.push(Upstream::check(entry, &At::new("upstreams").item(at))?);
     }
     Ok(upstreams)
 }

@@ -217,8 +217,6 @@ pub struct Retry {
     pub budget_percent: u32,
     /// Retries a second that are always allowed.
     pub budget_min_per_s: u32,
-    /// Bodies up to this size are kept for a repetition; larger ones are sent once.
-    pub body_bytes_max: u32,
 }
 
 impl Default for Retry {
@@ -229,7 +227,6 @@ impl Default for Retry {
             try_timeout_ms: None,
             budget_percent: 20,
             budget_min_per_s: 3,
-            body_bytes_max: 65_536,
         }
     }
 }
