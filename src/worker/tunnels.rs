@@ -26,7 +26,8 @@ pub struct Opened {
 
 #[derive(Debug)]
 struct Tunnel {
-    opened: Opened,
+    /// As of the newest view: a key's end may have been set after its tunnel was opened.
+    opened: Cell<Opened>,
     client: RawFd,
     refused: Cell<bool>,
 }
@@ -49,7 +50,7 @@ impl Tunnels {
     /// A tunnel opens on the connection `client`.
     pub fn enter(&self, opened: Opened, client: RawFd) -> Entered<'_> {
         let tunnel = Rc::new(Tunnel {
-            opened,
+            opened: Cell::new(opened),
             client,
             refused: Cell::new(false),
         });
@@ -63,8 +64,9 @@ impl Tunnels {
     /// Closes what `view` would not let open any more.
     pub fn judge(&self, view: &View, now: WallTime) {
         for tunnel in self.open.borrow().iter() {
-            if again(view, tunnel.opened, now).is_err() {
-                tunnel.refuse();
+            match again(view, tunnel.opened.get(), now) {
+                Ok(opened) => tunnel.opened.set(opened),
+                Err(_) => tunnel.refuse(),
             }
         }
     }
@@ -72,7 +74,7 @@ impl Tunnels {
     /// Closes those whose key has come to its end.
     pub fn expire(&self, now: WallTime) {
         for tunnel in self.open.borrow().iter() {
-            let key = tunnel.opened.key;
+            let key = tunnel.opened.get().key;
             if key.is_some_and(|key| authenticate::admit(key, now).is_err()) {
                 tunnel.refuse();
             }
@@ -80,8 +82,9 @@ impl Tunnels {
     }
 }
 
-/// The decision about a request that was admitted before, without its limits.
-fn again(view: &View, opened: Opened, now: WallTime) -> Result<(), Refusal> {
+/// The decision about a request that was admitted before, without its limits; its key's record as it
+/// is now.
+fn again(view: &View, opened: Opened, now: WallTime) -> Result<Opened, Refusal> {
     let api = view
         .catalog()
         .api_by_number(opened.api)
@@ -89,12 +92,16 @@ fn again(view: &View, opened: Opened, now: WallTime) -> Result<(), Refusal> {
     let Some(key) = opened.key else {
         return match api.key_required {
             true => Err(Refusal::KeyMissing),
-            false => Ok(()),
+            false => Ok(opened),
         };
     };
     let record = view.key(&key.digest).ok_or(Refusal::KeyUnknown)?;
     let caller = authenticate::admit(record, now)?;
-    authorize::permit(view, caller, api).map(|_| ())
+    authorize::permit(view, caller, api)?;
+    Ok(Opened {
+        key: Some(record),
+        ..opened
+    })
 }
 
 impl Tunnel {
