@@ -2,7 +2,7 @@
 //!
 //! [`store`] holds what is shown and renews it, [`choice`] picks a [`certificate`] by name,
 //! [`identity`] is what is known of a client that showed one. The bytes are moved in
-//! [`io::tls`](crate::io::tls).
+//! [`io::tls`].
 
 pub mod certificate;
 pub mod choice;
