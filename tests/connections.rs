@@ -348,6 +348,28 @@ fn sigterm_lets_what_runs_finish_and_takes_nothing_new() {
 }
 
 #[test]
+fn sigterm_serves_those_who_wait_to_be_accepted() {
+    let origin = Origin::echo();
+    let mut gateway = Gateway::before(&origin);
+    gateway.signal(Signal::SIGSTOP);
+    wait::until("the gateway to stand still", || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", gateway.pid()));
+        stat.is_ok_and(|stat| stat.contains(") T "))
+    });
+    // The kernel takes these connections; nobody has accepted them yet.
+    let mut waiting: Vec<_> = (0..40).map(|_| gateway.client()).collect();
+    for client in &mut waiting {
+        client.send(gateway.good().bytes());
+    }
+    gateway.signal(Signal::SIGTERM);
+    gateway.signal(Signal::SIGCONT);
+    for client in &mut waiting {
+        client.read().assert_status(200);
+    }
+    assert!(gateway.wait_for_exit().success());
+}
+
+#[test]
 fn a_drain_that_takes_too_long_is_cut_short() {
     let origin = Origin::hanging();
     let setup = Gateway::over(World::before(&[origin.address])).http("drain_timeout_ms = 400");

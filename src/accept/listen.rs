@@ -41,6 +41,20 @@ pub async fn run(worker: Rc<Worker>, listener: Rc<Listener>, greeting: Greeting)
     }
 }
 
+/// Ends the listening without a reset for those who have connected already: the kernel has told
+/// them that they are welcome, and their requests may be on the way. Who comes between the last
+/// look and the end is not served; nothing in the kernel closes that gap.
+pub fn stop(worker: &Rc<Worker>, listener: &Listener, greeting: Greeting) {
+    // No more than can have waited: newcomers must not keep a draining node alive.
+    for _ in 0..io::BACKLOG {
+        match listener.accept_waiting() {
+            Some((stream, peer)) => take(worker, greeting, stream, peer),
+            None => break,
+        }
+    }
+    listener.stop();
+}
+
 fn take(worker: &Rc<Worker>, greeting: Greeting, stream: Stream, peer: SocketAddr) {
     if worker.overload.refuses_connection() {
         return turn_away(worker, greeting, stream, Cause::Overload);

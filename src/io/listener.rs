@@ -10,12 +10,14 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::Stream;
 
 /// Connections the kernel queues for a worker that is busy.
-const BACKLOG: i32 = 4096;
+pub const BACKLOG: i32 = 4096;
 
 /// A listening socket owned by one worker.
 #[derive(Debug)]
 pub struct Listener {
     inner: monoio::net::TcpListener,
+    /// The same socket, for what waits in its queue when the listening ends.
+    queue: TcpListener,
 }
 
 impl Listener {
@@ -41,6 +43,7 @@ impl Listener {
     /// Adopts a bound socket into the calling worker's loop.
     pub fn adopt(socket: TcpListener) -> io::Result<Self> {
         Ok(Self {
+            queue: socket.try_clone()?,
             inner: monoio::net::TcpListener::from_std(socket)?,
         })
     }
@@ -52,7 +55,15 @@ impl Listener {
         Ok((Stream::new(stream), peer))
     }
 
-    /// Ends the listening; a waiting [`Listener::accept`] fails.
+    /// A connection that waits in the queue; never waits for one itself.
+    pub fn accept_waiting(&self) -> Option<(Stream, SocketAddr)> {
+        let (stream, peer) = self.queue.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        let stream = monoio::net::TcpStream::from_std(stream).ok()?;
+        Some((Stream::new(stream), peer))
+    }
+
+    /// Ends the listening; the kernel resets what still waits in the queue, and a waiting [`Listener::accept`] fails.
     pub fn stop(&self) {
         // An error here means that it is already down.
         let _ = shutdown(self.inner.as_raw_fd(), Shutdown::Read);

@@ -20,7 +20,7 @@ pub mod tls;
 pub use buffers::{BUFFER_BYTES, Buffers};
 pub use descriptor::unsent_bytes;
 pub use driver::{Driver, Runtime};
-pub use listener::Listener;
+pub use listener::{BACKLOG, Listener};
 pub use nix::sys::socket::Shutdown;
 pub use parking::Parking;
 pub use race::{Either, race};

@@ -4,6 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Worker;
+use crate::accept::greet::Greeting;
+use crate::accept::listen;
 use crate::io::{self, Listener, Wakeup};
 use crate::link::Phase;
 use crate::record::Counter;
@@ -15,8 +17,11 @@ pub(super) const BEAT_US: u64 = 50_000;
 /// Usage is handed over, and idle connections to targets are pruned, every so many beats.
 const BEATS_PER_SECOND: u32 = 20;
 
+/// A worker's listeners, and what each asks of a connection.
+pub type Listeners = Vec<(Rc<Listener>, Greeting)>;
+
 /// Runs until the worker has drained: its last connection ended, or its time is over.
-pub async fn run(worker: Rc<Worker>, listeners: Vec<Rc<Listener>>, wakeup: Wakeup) {
+pub async fn run(worker: Rc<Worker>, listeners: Listeners, wakeup: Wakeup) {
     io::spawn(listen_for_calls(Rc::clone(&worker), listeners, wakeup));
     let mut beats: u32 = 0;
     loop {
@@ -31,13 +36,13 @@ pub async fn run(worker: Rc<Worker>, listeners: Vec<Rc<Listener>>, wakeup: Wakeu
 }
 
 /// Answers the link thread's calls at once: a new view waits, or the node drains.
-async fn listen_for_calls(worker: Rc<Worker>, listeners: Vec<Rc<Listener>>, mut wakeup: Wakeup) {
+async fn listen_for_calls(worker: Rc<Worker>, listeners: Listeners, mut wakeup: Wakeup) {
     while wakeup.called().await {
         worker.adopt();
         if worker.is_told_to_drain() && !worker.draining() {
             worker.drain();
-            for listener in &listeners {
-                listener.stop();
+            for (listener, greeting) in &listeners {
+                listen::stop(&worker, listener, *greeting);
             }
         }
     }

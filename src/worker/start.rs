@@ -182,14 +182,13 @@ async fn serve(config: &WorkerConfig, seat: Seat) {
                     *greeting,
                 ));
             }
-            let listeners = listeners.into_iter().map(|(listener, _)| listener);
-            pulse::run(worker, listeners.collect(), wakeup).await;
+            pulse::run(worker, listeners, wakeup).await;
         }
         Err(error) => tracing::error!(worker = handle.index, %error, "the worker cannot serve"),
     }
 }
 
-type Adopted = (Rc<Worker>, Vec<(Rc<Listener>, Greeting)>, Wakeup);
+type Adopted = (Rc<Worker>, pulse::Listeners, Wakeup);
 
 fn adopt(config: &WorkerConfig, seat: Seat) -> io::Result<Adopted> {
     let wakeup = Wakeup::adopt(seat.link.wake)?;
