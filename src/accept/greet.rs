@@ -1,8 +1,8 @@
 //! What a listener asks of a connection before its first request: the balancer's header, a TLS
 //! handshake, both in this order, or neither.
 //!
-//! A connection that does not greet as it must costs its task and a few bytes for a bounded time,
-//! and gets no answer: nobody knows what it speaks.
+//! A connection that does not greet as it must costs its task and, once it has begun to speak TLS,
+//! one buffer, for a bounded time, and gets no answer: nobody knows what it speaks.
 
 use crate::accept::admission::Admitted;
 use crate::accept::proxy_protocol::{self, HEADER_BYTES_MAX};

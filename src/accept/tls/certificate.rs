@@ -1,6 +1,6 @@
 //! One certificate with its key, from files to what a handshake needs.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -89,10 +89,11 @@ pub fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, FileError
 
 /// Reads a private key in PEM that only its owner may read.
 pub fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
-    let mode = fs::metadata(file)
-        .map_err(|error| fault(file, error))?
-        .permissions()
-        .mode();
+    // The open file is asked, so that what is checked is what is read.
+    let open = File::open(file).map_err(|error| fault(file, error))?;
+    let status = open.metadata().map_err(|error| fault(file, error))?;
+    let mode = status.permissions().mode();
+    // A group may read it: a web server's keys are often its group's.
     if mode & 0o007 != 0 {
         let problem = format!(
             "everyone may use it (mode {:o}); chmod 600 it",
@@ -100,7 +101,7 @@ pub fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
         );
         return Err(fault(file, problem));
     }
-    let bytes = read(file)?;
+    let bytes = read_open(file, open)?;
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
         // The error never holds what it read.
         fault(file, format!("has no private key in PEM: {error}"))
@@ -108,10 +109,19 @@ pub fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, FileError> {
+    let open = File::open(file).map_err(|error| fault(file, error))?;
+    read_open(file, open)
+}
+
+fn read_open(file: &Path, open: File) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
-    File::open(file)
-        .and_then(|open| open.take(FILE_BYTES_MAX).read_to_end(&mut bytes))
+    open.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
         .map_err(|error| fault(file, error))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        // Cut, it could still be read: with authorities missing.
+        return Err(fault(file, "is larger than 1 MiB; split it"));
+    }
     Ok(bytes)
 }
 

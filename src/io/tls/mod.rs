@@ -74,6 +74,7 @@ pub async fn connect(
 
 async fn secure(mut stream: Stream, mut session: Session) -> io::Result<Stream> {
     let (read, write) = stream.sockets();
+    let mut heard = false;
     loop {
         let outcome = session.shake_hands();
         let outgoing = session.take_outgoing();
@@ -84,7 +85,14 @@ async fn secure(mut stream: Stream, mut session: Session) -> io::Result<Stream> 
         if outcome.map_err(io::Error::other)? {
             break;
         }
-        let (outcome, buffer) = fill(read, take_buffer()).await;
+        // Rests first: who connects and says nothing is given no buffer.
+        let first = if heard {
+            take_buffer()
+        } else {
+            Vec::with_capacity(RESTING_BYTES)
+        };
+        let (outcome, buffer) = fill(read, first).await;
+        heard = true;
         if outcome? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
