@@ -61,6 +61,8 @@ enum Circuit {
         running: u32,
         good: u32,
         pause_ms: u32,
+        /// When the last trial began.
+        begun_ms: u64,
     },
 }
 
@@ -110,7 +112,13 @@ impl Fitness {
         match self.circuit.get() {
             Circuit::Closed { .. } => true,
             Circuit::Open { until_ms, .. } => until_ms <= now_ms,
-            Circuit::HalfOpen { running, .. } => running < breaker.trials,
+            // A trial may be a stream of hours: one that outlasts the pause holds no other back.
+            Circuit::HalfOpen {
+                running,
+                pause_ms,
+                begun_ms,
+                ..
+            } => running < breaker.trials || now_ms >= begun_ms + u64::from(pause_ms),
         }
     }
 
@@ -140,16 +148,19 @@ impl Fitness {
                     running: 1,
                     good: 0,
                     pause_ms,
+                    begun_ms: now_ms,
                 });
             }
             Circuit::HalfOpen {
                 running,
                 good,
                 pause_ms,
+                ..
             } => self.circuit.set(Circuit::HalfOpen {
                 running: running + 1,
                 good,
                 pause_ms,
+                begun_ms: now_ms,
             }),
             _ => {}
         }
@@ -199,6 +210,7 @@ impl Fitness {
                     running,
                     good,
                     pause_ms,
+                    begun_ms,
                 },
                 went,
             ) => {
@@ -208,6 +220,7 @@ impl Fitness {
                     running,
                     good,
                     pause_ms,
+                    begun_ms,
                 };
                 (next, None)
             }
@@ -317,6 +330,23 @@ mod tests {
         assert_eq!(opened, Some(Change::Opened));
         assert!(!fitness.admits(rules(), 3_001));
         assert!(fitness.admits(rules(), 3_002), "two seconds, not one");
+    }
+
+    #[test]
+    fn trials_that_last_for_hours_keep_nobody_away() {
+        let fitness = Fitness::default();
+        for _ in 0..3 {
+            one(&fitness, Went::Badly, 0);
+        }
+        fitness.begin(1_000);
+        fitness.begin(1_500);
+        assert!(!fitness.admits(rules(), 2_499));
+        assert!(fitness.admits(rules(), 2_500), "a pause after the last one");
+        fitness.begin(2_500);
+        assert!(!fitness.admits(rules(), 3_499), "one for each pause");
+        assert_eq!(fitness.end(Went::Well, rules(), true, 2_600), None);
+        let closed = fitness.end(Went::Well, rules(), true, 9_000_000);
+        assert_eq!(closed, Some(Change::Closed));
     }
 
     #[test]
