@@ -5,6 +5,7 @@
 //! now is closed. What it costs is a lookup for each tunnel and generation.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
@@ -35,7 +36,9 @@ struct Tunnel {
 /// All tunnels of one worker.
 #[derive(Debug, Default)]
 pub struct Tunnels {
-    open: RefCell<Vec<Rc<Tunnel>>>,
+    /// By a number of their own: many close at once when a tier's keys are revoked.
+    open: RefCell<HashMap<u64, Rc<Tunnel>>>,
+    next: Cell<u64>,
 }
 
 /// Keeps a tunnel among the open ones until it is dropped, which must be before the client's
@@ -43,6 +46,7 @@ pub struct Tunnels {
 #[derive(Debug)]
 pub struct Entered<'t> {
     tunnels: &'t Tunnels,
+    number: u64,
     tunnel: Rc<Tunnel>,
 }
 
@@ -54,16 +58,19 @@ impl Tunnels {
             client,
             refused: Cell::new(false),
         });
-        self.open.borrow_mut().push(Rc::clone(&tunnel));
+        let number = self.next.get();
+        self.next.set(number + 1);
+        self.open.borrow_mut().insert(number, Rc::clone(&tunnel));
         Entered {
             tunnels: self,
+            number,
             tunnel,
         }
     }
 
     /// Closes what `view` would not let open any more.
     pub fn judge(&self, view: &View, now: WallTime) {
-        for tunnel in self.open.borrow().iter() {
+        for tunnel in self.open.borrow().values() {
             match again(view, tunnel.opened.get(), now) {
                 Ok(opened) => tunnel.opened.set(opened),
                 Err(_) => tunnel.refuse(),
@@ -73,7 +80,7 @@ impl Tunnels {
 
     /// Closes those whose key has come to its end.
     pub fn expire(&self, now: WallTime) {
-        for tunnel in self.open.borrow().iter() {
+        for tunnel in self.open.borrow().values() {
             let key = tunnel.opened.get().key;
             if key.is_some_and(|key| authenticate::admit(key, now).is_err()) {
                 tunnel.refuse();
@@ -123,9 +130,6 @@ impl Entered<'_> {
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        let mut open = self.tunnels.open.borrow_mut();
-        if let Some(place) = open.iter().position(|one| Rc::ptr_eq(one, &self.tunnel)) {
-            open.swap_remove(place);
-        }
+        self.tunnels.open.borrow_mut().remove(&self.number);
     }
 }
