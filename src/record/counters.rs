@@ -172,12 +172,15 @@ impl Counters {
         self.bump(counter as usize, n);
     }
 
-    /// Counts one finished request: its status (0 if no answer was sent), its bytes and its time.
+    /// Counts one finished request: its status (0 if no answer was sent), its bytes and its time. A
+    /// tunnel's time is how long its two ends liked to talk, and no measure of the gateway.
     pub fn finished(&mut self, status: u16, bytes_in: u64, bytes_out: u64, duration_ns: u64) {
         self.bump(CLASS_AT + usize::from(class_of(status)), 1);
         self.add(Counter::BytesIn, bytes_in);
         self.add(Counter::BytesOut, bytes_out);
-        self.took(Span::Request, duration_ns);
+        if status != 101 {
+            self.took(Span::Request, duration_ns);
+        }
     }
 
     /// Counts a refusal by its cause, beside [`Counters::finished`].

@@ -168,7 +168,7 @@ fn requests(page: &mut Exposition, scrape: &Scrape<'_>) {
         let value = scrape.sum(|counters| counters.refusals(refusal));
         page.sample(&[("cause", refusal.face().label)], value);
     }
-    let help = "From a request's first byte to its answer's last.";
+    let help = "From a request's first byte to its answer's last; tunnels apart.";
     scrape.spans(page, "keyway_request_duration_seconds", help, Span::Request);
     let help = "Bytes received from clients, heads included.";
     scrape.total(page, "keyway_received_bytes_total", help, Counter::BytesIn);

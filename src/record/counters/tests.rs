@@ -65,6 +65,16 @@ fn a_finished_request_counts_its_class_its_bytes_and_its_time() {
 }
 
 #[test]
+fn a_tunnel_counts_its_bytes_but_no_time() {
+    let mut counters = Counters::new();
+    counters.finished(101, 10, 100, 3_600_000_000_000);
+    let seen = published(&counters);
+    assert_eq!(seen.requests(1), 1);
+    assert_eq!(seen.counter(Counter::BytesOut), 100);
+    assert_eq!(seen.histogram(Span::Request).0, [0; BUCKETS]);
+}
+
+#[test]
 fn connections_are_open_until_they_are_closed_for_some_cause() {
     let mut counters = Counters::new();
     counters.add(Counter::ConnectionsAccepted, 3);
