@@ -13,7 +13,7 @@ use crate::limit::Outcome as Settlement;
 use crate::parse::BodyFraming;
 use crate::record::CloseCause;
 use crate::refusal::Refusal;
-use crate::respond::{own, refuse};
+use crate::respond::{Context, own, refuse};
 use crate::upstream::exchange::{Ends, Outcome, Progress};
 use crate::upstream::tries;
 use crate::worker::Worker;
@@ -327,32 +327,19 @@ impl Connection {
             output.extend_from_slice(&call.cors);
             self.worker.write_limit_fields(call, output);
         };
-        let Call {
-            request_id,
-            http_1_0,
-            is_head: head_only,
-            ..
-        } = *call;
+        let context = Context {
+            request_id: call.request_id,
+            http_1_0: call.http_1_0,
+            keep_alive,
+            head_only: call.is_head,
+            date,
+        };
         match reply {
             Reply::Refused(refusal) => {
-                let context = refuse::Context {
-                    request_id,
-                    http_1_0,
-                    keep_alive,
-                    head_only,
-                    date,
-                    allow: &self.worker.allowed_methods(call, refusal, &self.buffer),
-                };
-                refuse::write(&mut output, refusal, &context, add_fields);
+                let allow = self.worker.allowed_methods(call, refusal, &self.buffer);
+                refuse::write(&mut output, (refusal, &allow), &context, add_fields);
             }
             Reply::Own(own) => {
-                let context = own::Context {
-                    request_id,
-                    http_1_0,
-                    keep_alive,
-                    head_only,
-                    date,
-                };
                 let body = call.own_body(&own);
                 let parts = (own.status, own.fields.as_slice(), body);
                 own::write(&mut output, parts, &context, add_fields);

@@ -5,12 +5,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 
 use nix::sys::socket::{Shutdown, shutdown};
-use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Stream;
 
-/// Connections the kernel queues for a worker that is busy.
-pub const BACKLOG: i32 = 4096;
+/// Connections that may wait for a worker's accept; the kernel caps it at `somaxconn`.
+pub const BACKLOG: i32 = 4_096;
 
 /// A listening socket owned by one worker.
 #[derive(Debug)]
@@ -21,25 +20,6 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds and listens. Done on the main thread, before any worker starts, so that a taken
-    /// address is a clear error at start; port 0 is settled by the first worker's socket.
-    pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(true)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
-    }
-
     /// Adopts a bound socket into the calling worker's loop.
     pub fn adopt(socket: TcpListener) -> io::Result<Self> {
         Ok(Self {
@@ -63,7 +43,8 @@ impl Listener {
         Some((Stream::new(stream), peer))
     }
 
-    /// Ends the listening; the kernel resets what still waits in the queue, and a waiting [`Listener::accept`] fails.
+    /// Ends the listening; the kernel resets what still waits in the queue, and a waiting
+    /// [`Listener::accept`] fails.
     pub fn stop(&self) {
         // An error here means that it is already down.
         let _ = shutdown(self.inner.as_raw_fd(), Shutdown::Read);

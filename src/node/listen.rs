@@ -7,15 +7,13 @@
 //! does not serve yet.
 
 use super::NodeError;
+use crate::io::BACKLOG;
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-
-/// Connections that may wait for a worker's accept; the kernel caps it at `somaxconn`.
-const BACKLOG: i32 = 4_096;
 
 /// Bytes of an answer that the kernel queues for a client beside what is on its way. Without a bound
 /// it is megabytes, filled at once for each of many clients that take an answer slowly; and a write

@@ -69,9 +69,9 @@ pub struct RequestHead<'h, 'b> {
     pub keep_alive: bool,
     /// The client waits for `100 Continue` before it sends its body.
     pub expect_continue: bool,
-    /// The client asks to switch to WebSocket. Other protocols are not offered to upstreams: an
-    /// upgrade to `h2c` would tunnel requests past every check.
-    pub upgrade: bool,
+    /// What the client may switch to on this connection, its `Upgrade` field: absent where there are
+    /// several, or where `Connection` or the version does not bear it out.
+    pub upgrade: Option<&'b [u8]>,
     /// The client understands trailers (`TE: trailers`).
     pub accepts_trailers: bool,
     /// `Connection` lists header names besides `close`, `keep-alive` and `upgrade`.
@@ -231,7 +231,7 @@ fn judge<'h, 'b>(
         framing,
         keep_alive: survey.connection.keeps_alive(version),
         expect_continue,
-        upgrade: to_websocket(&survey, version),
+        upgrade: upgrade(&survey, version),
         accepts_trailers: survey.accepts_trailers,
         names_hop_headers: survey.connection.names_headers,
     })
@@ -278,17 +278,16 @@ fn expect_continue(
     }
 }
 
-/// True if the client asks for WebSocket and for nothing else.
+/// The protocols that the client asks to switch to.
 ///
 /// RFC 9110, section 7.8: "A server MUST ignore an Upgrade header field that is received in an
 /// HTTP/1.0 request." And: "A server MAY ignore a received Upgrade header field if it wishes to
 /// continue using the current protocol on that connection."
-fn to_websocket(survey: &Survey<'_>, version: Version) -> bool {
-    let named = match survey.upgrade {
-        Once::Value(value) => value.eq_ignore_ascii_case(b"websocket"),
-        Once::Never | Once::Repeated => false,
-    };
-    named && survey.connection.upgrade && version == Version::H11
+fn upgrade<'b>(survey: &Survey<'b>, version: Version) -> Option<&'b [u8]> {
+    match survey.upgrade {
+        Once::Value(value) if survey.connection.upgrade && version == Version::H11 => Some(value),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

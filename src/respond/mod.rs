@@ -11,3 +11,20 @@ pub mod head;
 pub mod own;
 mod reason;
 pub mod refuse;
+
+use crate::record::request_id::RequestId;
+
+/// What an answer of the gateway's own depends on beside its cause.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The request's id.
+    pub request_id: RequestId,
+    /// The client speaks HTTP/1.0.
+    pub http_1_0: bool,
+    /// The connection stays open after this answer.
+    pub keep_alive: bool,
+    /// Answer to HEAD: fields only.
+    pub head_only: bool,
+    /// The answer's `Date`.
+    pub date: &'a str,
+}

@@ -8,9 +8,8 @@ use std::io::Write;
 
 use crate::authenticate::Place;
 use crate::parse::RequestHead;
-use crate::record::request_id::RequestId;
-use crate::respond::head;
 use crate::respond::reason::reason;
+use crate::respond::{Context, head};
 use crate::route::edits::Line;
 use crate::route::template::Template;
 use crate::snapshot::catalog::Respond;
@@ -96,21 +95,6 @@ impl Location {
         request_head::write_query(out, head, key);
         out.extend_from_slice(b"\r\n");
     }
-}
-
-/// What an own answer depends on beside its route.
-#[derive(Clone, Copy, Debug)]
-pub struct Context<'a> {
-    /// The request's id.
-    pub request_id: RequestId,
-    /// The client speaks HTTP/1.0.
-    pub http_1_0: bool,
-    /// The connection stays open after this answer.
-    pub keep_alive: bool,
-    /// Answer to HEAD: fields only.
-    pub head_only: bool,
-    /// The answer's `Date`.
-    pub date: &'a str,
 }
 
 /// Appends a whole answer; `add_fields` may append whole field lines of its own.

@@ -5,30 +5,14 @@ use std::io::Write;
 
 use crate::record::request_id::RequestId;
 use crate::refusal::Refusal;
-use crate::respond::head;
 use crate::respond::reason::reason;
+use crate::respond::{Context, head};
 
-/// What a refusal's answer depends on beside its cause.
-#[derive(Clone, Copy, Debug)]
-pub struct Context<'a> {
-    /// The request's id.
-    pub request_id: RequestId,
-    /// The client speaks HTTP/1.0.
-    pub http_1_0: bool,
-    /// The connection stays open after this answer.
-    pub keep_alive: bool,
-    /// Answer to HEAD: fields only.
-    pub head_only: bool,
-    /// The answer's `Date`.
-    pub date: &'a str,
-    /// Methods for `Allow`, where the cause is the method.
-    pub allow: &'a str,
-}
-
-/// Appends the whole answer; `add_fields` may append whole field lines of its own.
+/// Appends the whole answer; `allow` are the methods for `Allow`, where the cause is the method, and
+/// `add_fields` may append whole field lines of its own.
 pub fn write(
     out: &mut Vec<u8>,
-    refusal: Refusal,
+    (refusal, allow): (Refusal, &str),
     context: &Context<'_>,
     add_fields: impl FnOnce(&mut Vec<u8>),
 ) {
@@ -46,7 +30,7 @@ pub fn write(
     );
     out.extend_from_slice(context.request_id.as_bytes());
     out.extend_from_slice(b"\r\n");
-    guidance(out, refusal, context);
+    guidance(out, refusal, allow);
     add_fields(out);
     head::connection(out, context.http_1_0, context.keep_alive);
     out.extend_from_slice(b"\r\n");
@@ -73,7 +57,7 @@ fn body(refusal: Refusal, request_id: RequestId) -> Vec<u8> {
 }
 
 /// RFC 9110: a 401 carries `WWW-Authenticate` (15.5.2), a 405 carries `Allow` (15.5.6).
-fn guidance(out: &mut Vec<u8>, refusal: Refusal, context: &Context<'_>) {
+fn guidance(out: &mut Vec<u8>, refusal: Refusal, allow: &str) {
     match refusal {
         Refusal::LimitReached { retry_after_s } => {
             let _ = write!(out, "Retry-After: {retry_after_s}\r\n");
@@ -84,7 +68,7 @@ fn guidance(out: &mut Vec<u8>, refusal: Refusal, context: &Context<'_>) {
         | Refusal::NoTarget
         | Refusal::UpstreamBusy => out.extend_from_slice(b"Retry-After: 1\r\n"),
         Refusal::MethodNotAllowed => {
-            let _ = write!(out, "Allow: {}\r\n", context.allow);
+            let _ = write!(out, "Allow: {allow}\r\n");
         }
         // RFC 6750, 3.1: no error code when no credential was shown.
         Refusal::KeyMissing => {

@@ -108,9 +108,4 @@ impl Pool {
             !idle.is_empty()
         });
     }
-
-    /// Connections resting now.
-    pub fn resting(&self) -> usize {
-        self.idle.values().map(Vec::len).sum()
-    }
 }

@@ -7,31 +7,18 @@
 //! would not be judged.
 
 use crate::parse::headers::{ConnectionTokens, Kind, kind, split_list};
-use crate::parse::{BodyFraming, RequestHead, ResponseHead, Version};
+use crate::parse::{BodyFraming, RequestHead, ResponseHead};
 
 /// The protocol that a request may switch to, in the client's spelling; `allowed` are lower case.
 ///
-/// RFC 9110, section 7.8: "A server MAY ignore a received Upgrade header field if it wishes to
-/// continue using the current protocol on that connection" and "MUST ignore an Upgrade header field
-/// that is received in an HTTP/1.0 request". A request with a body is not switched: what follows
-/// its head would be a body to one reader and the new protocol to another.
+/// A request with a body is not switched: what follows its head would be a body to one reader and
+/// the new protocol to another.
 pub fn asked<'b>(head: &RequestHead<'_, 'b>, allowed: &[String]) -> Option<&'b str> {
-    let plain = head.method == "GET"
-        && head.version == Version::H11
-        && head.framing == BodyFraming::Empty
-        && !allowed.is_empty();
-    if !plain || !ConnectionTokens::of(head.headers).contains("upgrade") {
+    let offered = head.upgrade?;
+    if head.method != "GET" || head.framing != BodyFraming::Empty {
         return None;
     }
-    let mut fields = head
-        .headers
-        .iter()
-        .filter(|header| kind(header.name) == Kind::Upgrade);
-    let field = fields.next()?;
-    if fields.next().is_some() {
-        return None;
-    }
-    split_list(field.value)
+    split_list(offered)
         .filter_map(|protocol| std::str::from_utf8(protocol).ok())
         .find(|protocol| allowed.iter().any(|one| protocol.eq_ignore_ascii_case(one)))
 }

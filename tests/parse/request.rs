@@ -123,7 +123,7 @@ fn check_meaning(head: &RequestHead<'_, '_>) {
 /// All fields; the debug form keeps values to itself.
 fn all_of(head: &RequestHead<'_, '_>) -> String {
     format!(
-        "{} {} {} {:?} {:?} {} {} {:?} {:?} {} {} {} {} {}",
+        "{} {} {} {:?} {:?} {} {} {:?} {:?} {} {} {:?} {} {}",
         head.method,
         head.target,
         head.path,
