@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::binaries;
 use crate::files;
 use crate::http::{Ask, once};
 use crate::process::{Child, Program};
+use crate::published::Published;
 use crate::trouble::Outcome;
 
 /// Longest time from start to ready.
@@ -33,6 +35,26 @@ pub struct NodeSettings {
     pub cores: Option<String>,
     /// What to show on a listener for TLS; there is none without it.
     pub tls: Option<NodeTls>,
+}
+
+impl NodeSettings {
+    /// The program beside this one, which serves what was published with two workers, as many as the
+    /// smallest real machine has cores; no control, no TLS, all cores.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn plain(directory: &Path, published: Published) -> Outcome<Self> {
+        Ok(Self {
+            binary: binaries::sibling("keyway")?,
+            directory: directory.to_owned(),
+            workers: 2,
+            snapshots: published.snapshots,
+            pepper: published.pepper,
+            socket: None,
+            cores: None,
+            tls: None,
+        })
+    }
 }
 
 /// A certificate for a node.

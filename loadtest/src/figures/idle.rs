@@ -13,7 +13,7 @@ use crate::memory::Memory;
 use crate::node::{Node, NodeSettings};
 use crate::progress::Progress;
 use crate::trouble::{Outcome, Trouble};
-use crate::{binaries, files, keys, published};
+use crate::{files, keys, published};
 
 /// Connections that rest, after one request each.
 const CONNECTIONS: usize = 15_000;
@@ -37,17 +37,7 @@ pub async fn measure(progress: Progress) -> Outcome<Vec<Figure>> {
     let (_origin, address) = start_origin(here).await?;
     let keys = keys::mint(1)?;
     let published = published::publish(here, &keys, address, 1_000_000)?;
-    let node = Node::start(&NodeSettings {
-        binary: binaries::sibling("keyway")?,
-        directory: here.to_owned(),
-        workers: 2,
-        snapshots: published.snapshots,
-        pepper: published.pepper,
-        socket: None,
-        cores: None,
-        tls: None,
-    })
-    .await?;
+    let node = Node::start(&NodeSettings::plain(here, published)?).await?;
     let request = format!(
         "GET /orders/1 HTTP/1.1\r\nHost: idle\r\nX-API-Key: {}\r\n\r\n",
         keys[0]

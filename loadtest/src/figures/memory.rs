@@ -5,10 +5,7 @@ use std::time::Duration;
 use crate::memory::Memory;
 use crate::node::{Node, NodeSettings};
 use crate::trouble::Outcome;
-use crate::{binaries, files, keys, published};
-
-/// Workers of the node: as many as the smallest real machine has cores.
-const WORKERS: usize = 2;
+use crate::{files, keys, published};
 
 /// How long it is left alone before it is measured: loading is over, caches have settled.
 const IDLE_FOR: Duration = Duration::from_secs(3);
@@ -21,17 +18,7 @@ pub async fn idle(count: usize) -> Outcome<f64> {
     let directory = files::scratch("memory")?;
     let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
     let published = published::publish(directory.path(), &keys::mint(count)?, nobody, 1_000)?;
-    let node = Node::start(&NodeSettings {
-        binary: binaries::sibling("keyway")?,
-        directory: directory.path().to_owned(),
-        workers: WORKERS,
-        snapshots: published.snapshots,
-        pepper: published.pepper,
-        socket: None,
-        cores: None,
-        tls: None,
-    })
-    .await?;
+    let node = Node::start(&NodeSettings::plain(directory.path(), published)?).await?;
     tokio::time::sleep(IDLE_FOR).await;
     let memory = Memory::of(node.child.pid())?;
     Ok(memory.total_kib() as f64 / 1024.0)

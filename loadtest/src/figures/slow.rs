@@ -20,7 +20,7 @@ use crate::progress::Progress;
 use crate::statistics::{median, percentile};
 use crate::tools::{self, Tool};
 use crate::trouble::{Outcome, Trouble};
-use crate::{binaries, files, keys, published};
+use crate::{files, keys, published};
 
 /// Most that an attack may do to the 99th percentile of normal traffic.
 const RATIO_MAX: f64 = 1.5;
@@ -151,17 +151,7 @@ impl Stage {
         let (origin, address) = start_origin(here).await?;
         let keys = keys::mint(1)?;
         let published = published::publish(here, &keys, address, 1_000_000)?;
-        let node = Node::start(&NodeSettings {
-            binary: binaries::sibling("keyway")?,
-            directory: here.to_owned(),
-            workers: 2,
-            snapshots: published.snapshots,
-            pepper: published.pepper,
-            socket: None,
-            cores: None,
-            tls: None,
-        })
-        .await?;
+        let node = Node::start(&NodeSettings::plain(here, published)?).await?;
         Ok(Self {
             node,
             key: keys.into_iter().next().unwrap_or_default(),
