@@ -12,8 +12,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "TargetForm", into = "TargetForm")]
 pub struct TargetEntry {
-    /// `ip:port` (`[ip]:port` for IPv6), `name:port` (resolved by DNS, refreshed by its TTL; each
-    /// address it has is a target), or `unix:/path`.
+    /// `ip:port` (`[ip]:port` for IPv6) or `unix:/path`; a name is refused.
     pub address: String,
     /// Its share beside the others', 0 to 1000; 0 takes it out.
     pub weight: u32,
