@@ -8,25 +8,40 @@ pub const BUFFER_BYTES: usize = 16 * 1024;
 /// Buffers kept for reuse at most; more are freed when they come back.
 const KEPT_MAX: usize = 256;
 
-/// Empty buffers of [`BUFFER_BYTES`] capacity.
-#[derive(Debug, Default)]
+/// Empty buffers of one capacity, [`BUFFER_BYTES`] unless said otherwise.
+#[derive(Debug)]
 pub struct Buffers {
+    bytes: usize,
     free: RefCell<Vec<Vec<u8>>>,
 }
 
+impl Default for Buffers {
+    fn default() -> Self {
+        Self::of(BUFFER_BYTES)
+    }
+}
+
 impl Buffers {
+    /// A pool of buffers of `bytes` capacity.
+    pub const fn of(bytes: usize) -> Self {
+        Self {
+            bytes,
+            free: RefCell::new(Vec::new()),
+        }
+    }
+
     /// An empty buffer, recycled if there is one.
     pub fn take(&self) -> Vec<u8> {
         self.free
             .borrow_mut()
             .pop()
-            .unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES))
+            .unwrap_or_else(|| Vec::with_capacity(self.bytes))
     }
 
     /// Takes a buffer back. One that grew is freed: a single large head must not stay for ever.
     pub fn give(&self, mut buffer: Vec<u8>) {
         let mut free = self.free.borrow_mut();
-        if free.len() < KEPT_MAX && (BUFFER_BYTES..=2 * BUFFER_BYTES).contains(&buffer.capacity()) {
+        if free.len() < KEPT_MAX && (self.bytes..=2 * self.bytes).contains(&buffer.capacity()) {
             buffer.clear();
             free.push(buffer);
         }

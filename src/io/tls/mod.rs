@@ -3,7 +3,7 @@
 //! Both directions share one [`Session`], which is borrowed between two operations and never during
 //! one. A read brings ciphertext into a buffer of the worker's, which the session then owns until
 //! its last record is used; a write seals record after record into another. Both buffers come from
-//! a pool of the thread and go back to it, so that a connection that rests holds neither. Absent on
+//! pools of the thread and go back to them, so that a connection that rests holds neither. Absent on
 //! purpose: early data, which can be replayed, and renegotiation.
 
 mod session;
@@ -17,6 +17,7 @@ use monoio::buf::{IoBuf, IoBufMut};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ServerConfig};
 
+use super::buffers::Buffers;
 use super::parking::{self, Parking};
 use super::socket::{ReadSocket, WriteSocket};
 use super::stream::Stream;
@@ -26,28 +27,34 @@ use session::{Delivered, SEALED_BYTES_MAX, Session};
 const RESTING_BELOW_BYTES: usize = 512;
 const RESTING_BYTES: usize = 64;
 
-/// Buffers kept for reuse by a thread.
-const KEPT_MAX: usize = 64;
+/// Buffers to seal into that a thread keeps for reuse.
+const SEALING_KEPT_MAX: usize = 64;
 
 thread_local! {
-    /// Buffers of [`SEALED_BYTES_MAX`], initialized once: filling them anew each time would cost as
-    /// much as a copy.
-    static BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    /// What ciphertext is read into.
+    static INCOMING: Buffers = const { Buffers::of(SEALED_BYTES_MAX) };
+    /// What is sealed into, of [`SEALED_BYTES_MAX`] and initialized once: filling them anew each time
+    /// would cost as much as a copy.
+    static SEALING: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 fn take_buffer() -> Vec<u8> {
-    BUFFERS
+    INCOMING.with(Buffers::take)
+}
+
+fn give_buffer(buffer: Vec<u8>) {
+    INCOMING.with(|buffers| buffers.give(buffer));
+}
+
+fn take_sealing() -> Vec<u8> {
+    SEALING
         .with_borrow_mut(Vec::pop)
         .unwrap_or_else(|| vec![0; SEALED_BYTES_MAX])
 }
 
-fn give_buffer(mut buffer: Vec<u8>) {
-    if buffer.capacity() < SEALED_BYTES_MAX || buffer.capacity() > 2 * SEALED_BYTES_MAX {
-        return;
-    }
-    BUFFERS.with_borrow_mut(|kept| {
-        if kept.len() < KEPT_MAX {
-            buffer.resize(SEALED_BYTES_MAX, 0);
+fn give_sealing(buffer: Vec<u8>) {
+    SEALING.with_borrow_mut(|kept| {
+        if kept.len() < SEALING_KEPT_MAX {
             kept.push(buffer);
         }
     });
@@ -174,14 +181,14 @@ impl Secured {
     ) -> (io::Result<usize>, Vec<u8>) {
         let mut at = from;
         while at < buffer.len() {
-            let mut sealed = take_buffer();
+            let mut sealed = take_sealing();
             let outcome = self.0.borrow_mut().seal(&buffer[at..], &mut sealed);
             let (taken, bytes) = match outcome {
                 Ok(outcome) => outcome,
                 Err(error) => return (Err(io::Error::other(error)), buffer),
             };
             let (outcome, sealed) = socket.write_all(sealed.slice(..bytes)).await;
-            give_buffer(sealed.into_inner());
+            give_sealing(sealed.into_inner());
             if let Err(error) = outcome {
                 return (Err(error), buffer);
             }

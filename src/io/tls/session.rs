@@ -127,16 +127,10 @@ impl Session {
     /// Goes on with the handshake; true once it is over. What must be sent is in
     /// [`Session::take_outgoing`] then and before, also behind an error.
     pub fn shake_hands(&mut self) -> Result<bool, Error> {
-        loop {
-            let mut early = Vec::new();
-            let step = self.step(&mut early, usize::MAX);
-            self.plain.extend_from_slice(&early);
-            match step? {
-                Step::More => {}
-                Step::Blocked => return Ok(false),
-                Step::Ready => return Ok(true),
-                Step::Closed => return Err(Error::HandshakeNotComplete),
-            }
+        match self.settle()? {
+            Step::Ready => Ok(true),
+            Step::Blocked => Ok(false),
+            Step::More | Step::Closed => Err(Error::HandshakeNotComplete),
         }
     }
 
@@ -171,7 +165,9 @@ impl Session {
     /// Seals as much of `plaintext` as one record takes, behind what is to be sent by itself, into
     /// `out`, which must have [`SEALED_BYTES_MAX`] bytes; how much was taken, and how much written.
     pub fn seal(&mut self, plaintext: &[u8], out: &mut [u8]) -> Result<(usize, usize), Error> {
-        self.settle()?;
+        if self.settle()? != Step::Ready {
+            return Err(Error::HandshakeNotComplete);
+        }
         let own = self.outgoing.len().min(out.len());
         out[..own].copy_from_slice(&self.outgoing[..own]);
         self.outgoing.drain(..own);
@@ -188,7 +184,7 @@ impl Session {
     /// Writes the announcement that nothing more is sent, behind what is to be sent by itself.
     pub fn say_end(&mut self, out: &mut Vec<u8>) {
         // After a failure the alert is all that is left to say.
-        if self.settle().is_ok() {
+        if self.settle() == Ok(Step::Ready) {
             let mut alert = [0; 256];
             let incoming = &mut self.incoming[self.incoming_at..];
             let bytes = match &mut self.side {
@@ -232,15 +228,12 @@ impl Session {
         kind == Some(HandshakeKind::Resumed)
     }
 
-    /// Steps until the library has nothing to do but to seal; plaintext on the way waits.
-    fn settle(&mut self) -> Result<(), Error> {
+    /// Steps until the library has no more to do by itself; plaintext on the way waits.
+    fn settle(&mut self) -> Result<Step, Error> {
         loop {
-            let mut plain = Vec::new();
-            let step = self.step(&mut plain, 0);
-            match step? {
+            match self.step(&mut Vec::new(), 0)? {
                 Step::More => {}
-                Step::Ready => return Ok(()),
-                Step::Blocked | Step::Closed => return Err(Error::HandshakeNotComplete),
+                last => return Ok(last),
             }
         }
     }
