@@ -126,7 +126,7 @@ fn around(c: &mut Criterion) {
 fn reconciliation(c: &mut Criterion) {
     const KEYS: u32 = 50_000;
     let limits = [limit(1, 1_000_000, 1_000_000)];
-    let clock = Clock::start();
+    let clock = Clock::system();
     let mut ticks = Ticks::every(100);
     let mut shard = shard(8);
     c.bench_function("reconcile, 50 000 active keys", |b| {

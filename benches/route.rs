@@ -165,7 +165,7 @@ impl Stage {
             peppers: vec![pepper],
             limits: Shard::new(Arc::new(Bank::new(1 << 10)), ShardSettings::for_workers(2)),
             balance: Balance::default(),
-            now: Clock::start().now(),
+            now: Clock::system().now(),
             id: RequestIds::new(7).mint(),
         };
         (stage, key)

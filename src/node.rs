@@ -157,7 +157,7 @@ impl Node {
     /// Starts all threads; returns once every worker accepts.
     pub fn start(settings: Settings) -> Result<Self, NodeError> {
         let settings = Arc::new(settings);
-        let clock = Clock::start();
+        let clock = Clock::system();
         let peppers = peppers(&settings)?;
         listen::raise_descriptor_limit(settings.http.connections_max);
         let addresses: Vec<SocketAddr> = settings.listen.iter().map(|one| one.address).collect();
@@ -182,7 +182,7 @@ impl Node {
         let state = Arc::new(NodeState {
             name: settings.node.clone(),
             clock,
-            started: clock.wall(),
+            started: clock.now(),
             workers: seats.iter().map(|seat| Arc::clone(&seat.handle)).collect(),
             phase,
             load: Arc::new(Load::new(settings.workers)),

@@ -29,7 +29,7 @@ pub fn name(text: &str) -> Name {
 
 /// Opens a store in `directory`.
 pub fn open(directory: &Path) -> Store {
-    Store::open(&directory.join("control.db"), Clock::start()).expect("opens")
+    Store::open(&directory.join("control.db"), Clock::system()).expect("opens")
 }
 
 /// An upstream with one target on loopback.
@@ -147,7 +147,7 @@ pub struct Running {
 impl Running {
     /// Starts it.
     pub async fn start(directory: &Path) -> Self {
-        let clock = Clock::start();
+        let clock = Clock::system();
         let store = Store::open(&directory.join("control.db"), clock).expect("the database opens");
         let (snapshots, socket) = (directory.join("snapshots"), directory.join("control.sock"));
         let board = Board::new(clock);

@@ -87,7 +87,7 @@ struct Ready {
 }
 
 async fn make_ready(data: &Path, another_token: bool) -> Result<Ready, ServeError> {
-    let clock = Clock::start();
+    let clock = Clock::system();
     let dir = DataDir::open(data)?;
     let keysmith = Keysmith::new(dir.pepper()?);
     let store = Store::open(&dir.database(), clock)?;

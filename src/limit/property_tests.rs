@@ -227,7 +227,7 @@ proptest! {
 /// Real threads, a real clock: what they admit by their own readings of it conforms.
 #[test]
 fn threads_on_one_bank_never_exceed_the_limit_over_any_interval() {
-    let clock = Clock::start();
+    let clock = Clock::system();
     for entry in [entry(1, 100_000, 1_000, 500), entry(1, 1_000, 1_000, 1)] {
         let limits = [CompiledLimit::new(&entry).unwrap()];
         let ask = |shard: &mut Shard| -> Vec<Tick> {

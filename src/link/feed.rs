@@ -383,5 +383,5 @@ impl Feed {
 fn boot(state: &NodeState) -> u64 {
     const MASK: u64 = (1 << 53) - 1;
     // Without randomness the clock must do; two starts never share a millisecond.
-    getrandom::u64().unwrap_or(state.started.0) & MASK
+    getrandom::u64().unwrap_or(state.started.wall.0) & MASK
 }

@@ -191,7 +191,7 @@ mod tests {
             rollback_secret,
             ..LoadPolicy::default()
         };
-        Loader::new(directory.to_owned(), policy, vec![1], Clock::start())
+        Loader::new(directory.to_owned(), policy, vec![1], Clock::system())
     }
 
     fn publish(directory: &Path, generation: u64) {

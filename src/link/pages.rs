@@ -70,7 +70,7 @@ fn scrape(state: &NodeState) -> Scrape<'_> {
     Scrape {
         version: VERSION,
         now: state.clock.wall(),
-        started: state.started,
+        started: state.started.wall,
         ready: state.unready().is_none(),
         workers: state
             .workers

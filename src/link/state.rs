@@ -6,7 +6,7 @@
 
 use super::worker_handle::{Phase, PhaseCell, WorkerHandle, WorkerState};
 use crate::accept::tls::store::{Shown, TlsStore};
-use crate::clock::{Clock, WallTime};
+use crate::clock::{Clock, Now};
 use crate::record::LogSink;
 use crate::record::load::Load;
 use crate::snapshot::view::View;
@@ -21,7 +21,7 @@ pub struct NodeState {
     /// Where time comes from.
     pub clock: Clock,
     /// When the process came up.
-    pub started: WallTime,
+    pub started: Now,
     /// All workers, by index.
     pub workers: Vec<Arc<WorkerHandle>>,
     /// Running or draining.
@@ -195,6 +195,6 @@ impl NodeState {
 
     /// Seconds since the process came up.
     pub fn uptime_s(&self) -> u64 {
-        self.clock.tick().0 / 1_000_000_000
+        self.clock.tick().since_ns(self.started.tick) / 1_000_000_000
     }
 }

@@ -233,7 +233,7 @@ mod tests {
     impl Log {
         fn to(path: &Path) -> Self {
             let (sink, thread) =
-                start(&AccessLog::File(path.to_owned()), Clock::start()).expect("starts");
+                start(&AccessLog::File(path.to_owned()), Clock::system()).expect("starts");
             Self {
                 thread: thread.expect("is on"),
                 buffer: LogBuffer::new(sink.clone()),
@@ -361,13 +361,13 @@ mod tests {
             torn: true,
             complained: None,
         };
-        writer.write(b"{\"whole\":1}\n", &Clock::start());
+        writer.write(b"{\"whole\":1}\n", &Clock::system());
         assert_eq!(read(&path), ["{\"torn", "{\"whole\":1}"]);
     }
 
     #[test]
     fn a_log_that_is_off_takes_lines_to_nowhere() {
-        let (sink, thread) = start(&AccessLog::Off, Clock::start()).expect("starts");
+        let (sink, thread) = start(&AccessLog::Off, Clock::system()).expect("starts");
         assert!(thread.is_none() && !sink.is_on());
         let mut buffer = LogBuffer::new(sink);
         buffer.add(&line(b"/"), &mut Counters::new());

@@ -126,7 +126,7 @@ fn list(session: &Session, arguments: &KeyListArguments) -> Result<(), CliError>
         "NOT AFTER",
         "LAST USED",
     ];
-    let now = Clock::start().wall().0;
+    let now = Clock::system().wall().0;
     session.list(
         &arguments.part,
         "/v1/keys",
@@ -231,7 +231,7 @@ fn lines_of(key: &KeyView) -> Vec<(&'static str, String)> {
         ("key", key.id.to_string()),
         ("app", format!("{}/{}", key.tenant, key.app)),
         ("environment", key.environment.word().to_owned()),
-        ("state", state(key, Clock::start().wall().0).to_owned()),
+        ("state", state(key, Clock::system().wall().0).to_owned()),
         ("not before", or_dash(key.not_before)),
         ("not after", or_dash(key.not_after)),
         ("created", key.created_at.to_string()),
@@ -286,7 +286,7 @@ fn attributes(name: Option<String>, attributes: Vec<Attribute>) -> Map<String, V
 
 fn in_seconds(span_s: u32) -> Moment {
     Moment::at_ms(
-        Clock::start()
+        Clock::system()
             .wall()
             .0
             .saturating_add(u64::from(span_s) * 1_000),

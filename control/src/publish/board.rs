@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     fn board_with(names: &[&str]) -> (Board, Vec<(NodeStart, LinkId)>) {
-        let board = Board::new(Clock::start());
+        let board = Board::new(Clock::system());
         let greet = |name: &&str| {
             let start = NodeStart {
                 node: (*name).to_owned(),
@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_node_whose_process_is_gone_is_forgotten() {
-        let board = Board::new(Clock::start());
+        let board = Board::new(Clock::system());
         let start = NodeStart {
             node: "edge-1".to_owned(),
             boot: 1,

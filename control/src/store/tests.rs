@@ -433,6 +433,6 @@ async fn a_newer_database_is_refused() {
     sql.pragma_update(None, "user_version", 1_000)
         .expect("sets");
     drop(sql);
-    let error = Store::open(&path, keyway::clock::Clock::start());
+    let error = Store::open(&path, keyway::clock::Clock::system());
     assert!(matches!(error, Err(StoreError::TooNew)), "{error:?}");
 }

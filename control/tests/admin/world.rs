@@ -58,7 +58,7 @@ impl World {
             keysmith: Arc::new(Keysmith::new(
                 Pepper::new(1, &[7; 32]).expect("long enough"),
             )),
-            clock: Clock::start(),
+            clock: Clock::system(),
         };
         let (router, token) = (admin::router(control), secret.expose().to_owned());
         Self {
