@@ -25,7 +25,7 @@ fn limit(number: u32, requests: u64, burst: u64) -> CompiledLimit {
 }
 
 fn shard(workers: u32) -> Shard {
-    let bank = Arc::new(Bank::new(1 << 20));
+    let bank = Arc::new(Bank::create(1 << 20).expect("maps memory"));
     Shard::new(bank, ShardSettings::for_workers(workers))
 }
 

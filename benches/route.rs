@@ -163,7 +163,10 @@ impl Stage {
         let stage = Self {
             view: fixture.view(1),
             peppers: vec![pepper],
-            limits: Shard::new(Arc::new(Bank::new(1 << 10)), ShardSettings::for_workers(2)),
+            limits: Shard::new(
+                Arc::new(Bank::create(1 << 10).expect("maps memory")),
+                ShardSettings::for_workers(2),
+            ),
             balance: Balance::default(),
             now: Clock::system().now(),
             id: RequestIds::new(7).mint(),

@@ -201,7 +201,7 @@ impl Node {
         let config = WorkerConfig {
             settings: Arc::clone(&settings),
             peppers,
-            bank: Arc::new(Bank::new(LIMIT_WORDS_MAX)),
+            bank: Arc::new(Bank::create(LIMIT_WORDS_MAX).map_err(NodeError::System)?),
             clock,
             tls: tls.clone(),
             trusts: Arc::new(Trusts::read(&settings.upstream_tls).map_err(TlsError::File)?),

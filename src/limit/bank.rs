@@ -7,24 +7,37 @@
 //! named since the start times the limits of their plans, and by `words_max`. So a slot once
 //! found stays, and a probe that meets a free slot has seen all places where its tag could be.
 //!
-//! No lock is on the worker's path, with one exception: the allocation of a new segment, which
-//! happens at most 16 times in a process's life, runs once while others wait for it. It is a
-//! zeroed mapping of the kernel's, whose pages exist from their first use.
+//! No lock is on the worker's path, with one exception: the mapping of a new segment, which
+//! happens at most 16 times in a process's life, runs once while others wait for it.
+//!
+//! The table lies in a memory file ([`memory`](super::memory)), so that a process that takes over
+//! from another goes on with its words: a limit is as exact across an upgrade as across workers.
+//! Nothing in it depends on the process that wrote it; tags come from control and points from the
+//! machine's clock. Who changes the layout changes [`LAYOUT`].
 //!
 //! All accesses of words and tags are relaxed: each is one cell whose own order of changes decides
 //! everything, and no other memory is published through it.
 
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crossbeam::utils::CachePadded;
 use thiserror::Error;
 
+use crate::limit::memory::{Memory, Pair, Part};
 use crate::limit::schedule::Point;
 use crate::limit::tag::Tag;
 
+/// The layout of the memory that banks share. Processes with different ones do not.
+pub const LAYOUT: u32 = 1;
+
 /// Tag and word; zero is free.
-type Slot = [AtomicU64; 2];
+type Slot = Pair;
+
+/// What lies before the first segment: one page, whose first word counts those in use. It is
+/// written on the first sight of a subject only, and has a cache line of its own.
+const HEADER_SLOTS: u64 = 256;
 
 /// Slots of the first segment, as a power of two.
 const FIRST_BITS: u32 = 16;
@@ -47,34 +60,52 @@ pub struct WordIndex(u32);
 /// All shared words of a node.
 #[derive(Debug)]
 pub struct Bank {
-    segments: [OnceLock<Box<[Slot]>>; SEGMENTS],
+    memory: Memory,
+    header: Part,
+    /// Each mapped at its first use; `None` if the kernel refused.
+    segments: [OnceLock<Option<Part>>; SEGMENTS],
     words_max: u64,
-    /// Written on the first sight of a subject only, apart from what every lease reads.
-    words: CachePadded<AtomicU64>,
 }
 
 impl Bank {
-    /// A bank of at most `words_max` words (as many more as there are workers, when they insert
-    /// at the same time). The first segment, 1 MiB of address space, is mapped now.
-    pub fn new(words_max: u64) -> Self {
-        let bank = Self {
+    /// An unused bank of at most `words_max` words (as many more as there are workers, when they
+    /// insert at the same time).
+    pub fn create(words_max: u64) -> io::Result<Self> {
+        Self::over(Memory::create(slots_before(SEGMENTS))?, words_max)
+    }
+
+    /// The bank that another process made, from its [`Bank::file`].
+    pub fn adopt(file: OwnedFd, words_max: u64) -> io::Result<Self> {
+        Self::over(Memory::adopt(file, slots_before(SEGMENTS))?, words_max)
+    }
+
+    fn over(memory: Memory, words_max: u64) -> io::Result<Self> {
+        Ok(Self {
+            header: memory.map(0, 1)?,
+            memory,
             segments: [const { OnceLock::new() }; SEGMENTS],
             words_max,
-            words: CachePadded::new(AtomicU64::new(0)),
-        };
-        bank.segment(0);
-        bank
+        })
+    }
+
+    /// What another process adopts.
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.memory.file()
     }
 
     /// Words in use.
     pub fn words(&self) -> u64 {
-        self.words.load(Relaxed)
+        self.words_used().load(Relaxed)
+    }
+
+    fn words_used(&self) -> &AtomicU64 {
+        &self.header[0][0]
     }
 
     /// The word of `tag`, if it has one.
     pub fn find(&self, tag: Tag) -> Option<WordIndex> {
-        for (number, segment) in self.segments.iter().enumerate() {
-            let slots = segment.get()?;
+        for number in 0..SEGMENTS {
+            let slots = self.segment(number)?;
             for at in window(tag, number, slots.len()) {
                 match slots[at][0].load(Relaxed) {
                     0 => return None,
@@ -90,16 +121,16 @@ impl Bank {
     /// is unspent.
     pub fn find_or_insert(&self, tag: Tag) -> Result<WordIndex, BankFull> {
         for number in 0..SEGMENTS {
-            let slots = self.segment(number);
+            let slots = self.segment(number).ok_or(BankFull)?;
             for at in window(tag, number, slots.len()) {
                 let mut found = slots[at][0].load(Relaxed);
                 if found == 0 {
-                    if self.words.load(Relaxed) >= self.words_max {
+                    if self.words() >= self.words_max {
                         return Err(BankFull);
                     }
                     match slots[at][0].compare_exchange(0, tag.get(), Relaxed, Relaxed) {
                         Ok(_) => {
-                            self.words.fetch_add(1, Relaxed);
+                            self.words_used().fetch_add(1, Relaxed);
                             return Ok(index(number, at));
                         }
                         Err(winner) => found = winner,
@@ -132,13 +163,29 @@ impl Bank {
         let segment_bits = word.0.ilog2();
         let number = (segment_bits - FIRST_BITS) as usize;
         let at = (word.0 - (1 << segment_bits)) as usize;
-        &self.segment(number)[at][1]
+        let segment = self.segment(number);
+        &segment.expect("an index was given out from it")[at][1]
     }
 
-    fn segment(&self, number: usize) -> &[Slot] {
-        self.segments[number]
-            .get_or_init(|| bytemuck::zeroed_slice_box((1_usize << FIRST_BITS) << number))
+    fn segment(&self, number: usize) -> Option<&[Slot]> {
+        let part = self.segments[number].get_or_init(|| {
+            let mapped = self.memory.map(slots_before(number), slots_of(number));
+            if let Err(error) = &mapped {
+                tracing::error!(%error, "no more memory for limits; their requests are refused");
+            }
+            mapped.ok()
+        });
+        part.as_deref()
     }
+}
+
+fn slots_of(number: usize) -> usize {
+    (1_usize << FIRST_BITS) << number
+}
+
+/// Slots before the segment `number`, the header's included.
+fn slots_before(number: usize) -> u64 {
+    HEADER_SLOTS + (((1_u64 << number) - 1) << FIRST_BITS)
 }
 
 /// The places of `tag` in the segment `number`, nearest first.
@@ -153,7 +200,7 @@ fn window(tag: Tag, number: usize, slots: usize) -> impl Iterator<Item = usize> 
 
 /// The index of slot `at` in the segment `number`.
 fn index(number: usize, at: usize) -> WordIndex {
-    let biased = ((1_usize << FIRST_BITS) << number) + at;
+    let biased = slots_of(number) + at;
     WordIndex(u32::try_from(biased).expect("sixteen segments fill 32 bits"))
 }
 
@@ -170,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_tag_keeps_its_word_and_shares_it_with_no_other() {
-        let bank = Bank::new(1_000);
+        let bank = Bank::create(1_000).unwrap();
         let first = bank.find_or_insert(tag(1)).unwrap();
         let second = bank.find_or_insert(tag(2)).unwrap();
         assert_ne!(first, second);
@@ -183,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_tag_that_was_never_inserted_is_not_found() {
-        let bank = Bank::new(1_000);
+        let bank = Bank::create(1_000).unwrap();
         bank.find_or_insert(tag(1)).unwrap();
         assert_eq!(bank.find(tag(2)), None);
         assert_eq!(bank.words(), 1);
@@ -191,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_word_moves_only_from_where_it_stands() {
-        let bank = Bank::new(1);
+        let bank = Bank::create(1).unwrap();
         let word = bank.find_or_insert(tag(1)).unwrap();
         assert!(bank.exchange(word, Point(0), Point(5)));
         assert!(!bank.exchange(word, Point(0), Point(9)));
@@ -200,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_full_bank_says_so_and_still_finds_what_it_has() {
-        let bank = Bank::new(10);
+        let bank = Bank::create(10).unwrap();
         for subject in 0..10 {
             bank.find_or_insert(tag(subject)).unwrap();
         }
@@ -211,14 +258,14 @@ mod tests {
 
     #[test]
     fn a_bank_grows_by_segments_and_keeps_every_word() {
-        let bank = Bank::new(1 << 20);
+        let bank = Bank::create(1 << 20).unwrap();
         let words: Vec<WordIndex> = (0..200_000)
             .map(|subject| bank.find_or_insert(tag(subject)).unwrap())
             .collect();
         let grown = bank
             .segments
             .iter()
-            .filter(|segment| segment.get().is_some())
+            .filter(|segment| segment.get().is_some_and(Option::is_some))
             .count();
         assert!(
             (2..=4).contains(&grown),
@@ -232,10 +279,30 @@ mod tests {
     }
 
     #[test]
+    fn who_adopts_a_bank_goes_on_with_its_words() {
+        let old = Bank::create(1 << 20).unwrap();
+        let words: Vec<_> = (0..100_000)
+            .map(|subject| old.find_or_insert(tag(subject)).unwrap())
+            .collect();
+        assert!(old.exchange(words[99_999], Point(0), Point(5)));
+        let file = old.file().try_clone_to_owned().unwrap();
+        let new = Bank::adopt(file, 1 << 20).unwrap();
+        assert_eq!(new.words(), 100_000);
+        assert_eq!(new.find(tag(99_999)), Some(words[99_999]));
+        assert_eq!(new.load(words[99_999]), Point(5));
+        // Both go on for a while.
+        assert!(new.exchange(words[99_999], Point(5), Point(6)));
+        assert_eq!(old.load(words[99_999]), Point(6));
+        let inserted = new.find_or_insert(tag(100_000)).unwrap();
+        assert_eq!(old.find(tag(100_000)), Some(inserted));
+        assert_eq!(old.words(), 100_001);
+    }
+
+    #[test]
     fn every_slot_of_every_segment_has_its_own_index() {
         let mut last = (1_u32 << FIRST_BITS) - 1;
         for number in 0..SEGMENTS {
-            let slots = (1_usize << FIRST_BITS) << number;
+            let slots = slots_of(number);
             assert_eq!(index(number, 0).0, last + 1);
             last = index(number, slots - 1).0;
         }
@@ -244,7 +311,7 @@ mod tests {
 
     #[test]
     fn threads_that_insert_the_same_tags_agree_on_every_word() {
-        let bank = Bank::new(1 << 20);
+        let bank = Bank::create(1 << 20).unwrap();
         let insert_all = || -> Vec<u32> {
             (0..50_000)
                 .map(|subject| bank.find_or_insert(tag(subject)).unwrap().0)
@@ -263,7 +330,7 @@ mod tests {
 
     #[test]
     fn threads_that_move_one_word_lose_no_step() {
-        let bank = Bank::new(1);
+        let bank = Bank::create(1).unwrap();
         let word = bank.find_or_insert(tag(1)).unwrap();
         let step = || {
             for _ in 0..50_000 {

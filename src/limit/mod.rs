@@ -32,7 +32,8 @@
 //!    `[a, b + burst·T)`. There are at most `(b - a)/T + burst` of them.
 //!
 //! Nothing in it asks how many workers there are, how old a lease is, in which order they
-//! reconcile, or whether one dies: what a dead worker held is lost, never given twice. A unit
+//! reconcile, in which process they run, or whether one dies: what a dead worker held is lost,
+//! never given twice. A unit
 //! given back ([`Outcome::Unused`]) gives back its slot, which is spent by the same rule. Across
 //! a change of a limit's terms the word stays, so what was spent stays spent; an interval that
 //! spans the change admits at most what the terms before and after admit together.
@@ -49,6 +50,7 @@ mod book;
 mod entry;
 pub mod headers;
 pub mod lease;
+mod memory;
 pub mod schedule;
 pub mod shard;
 pub mod tag;

@@ -17,7 +17,7 @@ fn shards(workers: usize) -> Vec<Shard> {
 }
 
 fn shards_on_bank(workers: usize) -> (Arc<Bank>, ShardSettings, Vec<Shard>) {
-    let bank = Arc::new(Bank::new(16));
+    let bank = Arc::new(Bank::create(16).unwrap());
     let workers_u32 = u32::try_from(workers).unwrap();
     let settings = ShardSettings {
         entries_max: 4,

@@ -11,7 +11,7 @@ use crate::limit::{
 const KEY: u32 = 7;
 
 fn shards<const N: usize>() -> [Shard; N] {
-    let bank = Arc::new(Bank::new(1_000));
+    let bank = Arc::new(Bank::create(1_000).unwrap());
     let settings = ShardSettings::for_workers(u32::try_from(N).unwrap());
     std::array::from_fn(|_| Shard::new(Arc::clone(&bank), settings))
 }
@@ -281,7 +281,7 @@ fn a_limit_changed_from_hours_to_seconds_locks_nobody_out() {
 #[test]
 fn a_full_bank_refuses_instead_of_not_counting() {
     let limits = [limit(1, 10, 1_000, 10)];
-    let bank = Arc::new(Bank::new(2));
+    let bank = Arc::new(Bank::create(2).unwrap());
     let mut shard = Shard::new(bank, ShardSettings::for_workers(1));
     let mut hold = |subject| shard.hold(subject, &limits, ms(0));
     let first = hold(1).unwrap();
@@ -365,7 +365,7 @@ fn an_entry_is_kept_while_a_unit_that_came_back_can_be_spent() {
 #[test]
 fn a_shard_remembers_no_more_than_it_may_and_stays_exact() {
     let limits = [limit(1, 1, 3_600_000, 2)];
-    let bank = Arc::new(Bank::new(1_000));
+    let bank = Arc::new(Bank::create(1_000).unwrap());
     let settings = ShardSettings {
         entries_max: 8,
         ..ShardSettings::for_workers(1)
@@ -387,7 +387,7 @@ fn a_shard_remembers_no_more_than_it_may_and_stays_exact() {
 fn a_reconciliation_visits_a_bounded_part_and_all_parts_in_turn() {
     let limits = [limit(1, 1_000, 1_000, 1_000)];
     let [mut here, _there] = {
-        let bank = Arc::new(Bank::new(100_000));
+        let bank = Arc::new(Bank::create(100_000).unwrap());
         std::array::from_fn::<_, 2, _>(|_| {
             Shard::new(Arc::clone(&bank), ShardSettings::for_workers(2))
         })

@@ -82,7 +82,7 @@ struct Simulation {
 
 impl Simulation {
     fn new(entry: &LimitEntry, workers: usize, seed: u64) -> Self {
-        let bank = Arc::new(Bank::new(16));
+        let bank = Arc::new(Bank::create(16).unwrap());
         let workers_u32 = u32::try_from(workers).unwrap();
         let settings = ShardSettings {
             entries_max: 4,
