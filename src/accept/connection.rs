@@ -117,9 +117,6 @@ impl Connection {
                 self.wait_for(next);
                 waiting = next;
             }
-            if self.worker.draining() && self.buffer.is_empty() && self.requests > 0 {
-                return CloseCause::Drain;
-            }
             let outcome = match next {
                 Waiting::Idle => self.read_idle().await,
                 _ => self.read().await,
@@ -164,8 +161,8 @@ impl Connection {
     /// never sent a request gets a head's time for it, not an idle one's.
     fn wait_for(&self, what: Waiting) {
         if what == Waiting::Idle && self.requests == 0 {
-            let due_ms = self.worker.now_ms() + self.worker.http.head_timeout_ms;
-            self.watch.client_until(Waiting::Idle, due_ms);
+            let timeout_ms = self.worker.http.head_timeout_ms;
+            self.watch.idle(self.worker.now_ms(), timeout_ms);
         } else {
             self.worker.client_until(&self.watch, what);
         }
@@ -431,8 +428,7 @@ impl Connection {
         if all_read {
             return;
         }
-        let due_ms = self.worker.now_ms() + LINGER_MS;
-        self.watch.client_until(Waiting::Idle, due_ms);
+        self.watch.idle(self.worker.now_ms(), LINGER_MS);
         let mut budget = self.worker.http.drain_bytes_max;
         while budget > 0 {
             self.buffer.clear();

@@ -12,7 +12,6 @@ use crate::io::Stream;
 use crate::parse::Status;
 use crate::record::Counter;
 use crate::worker::Worker;
-use crate::worker::deadline::Waiting;
 use std::net::SocketAddr;
 
 /// What a listener asks for.
@@ -57,7 +56,7 @@ pub async fn greet(
 /// Reads the balancer's header and no byte more: what follows is TLS or a request.
 async fn told_client(worker: &Worker, stream: &mut Stream) -> Option<Option<SocketAddr>> {
     let watch = worker.deadlines.watch(stream.fd());
-    watch.client_until(Waiting::Idle, worker.now_ms() + worker.http.head_timeout_ms);
+    watch.idle(worker.now_ms(), worker.http.head_timeout_ms);
     let mut header = Vec::with_capacity(64);
     let told = loop {
         match proxy_protocol::read(&header) {

@@ -21,13 +21,40 @@ use crate::worker::unwind::catch;
 /// in this time some connection may have closed.
 const BACKOFF: Duration = Duration::from_millis(50);
 
-/// Accepts until the worker drains.
-pub async fn run(worker: Rc<Worker>, listener: Rc<Listener>, greeting: Greeting) {
+/// Accepts until the worker drains, and serves those who have connected until then: the kernel has
+/// told them that they are welcome, and their requests may be on the way. Where another process has
+/// the same socket, all later ones are its own; where none has, who comes between the last look and
+/// the end is reset, and nothing in the kernel closes that gap.
+pub fn run(
+    worker: Rc<Worker>,
+    listener: Rc<Listener>,
+    greeting: Greeting,
+) -> impl Future<Output = ()> {
+    // Now, and not at the first poll: a worker that does not listen may end.
+    worker.listens();
+    async move {
+        accept(&worker, &listener, greeting).await;
+        // Also with a heir to the socket: the kernel wakes one of those who wait, and the one that
+        // it woke may have been the accept that was given up.
+        //
+        // No more than can have waited: newcomers must not keep a draining node alive.
+        for _ in 0..io::BACKLOG {
+            match listener.accept_waiting() {
+                Some((stream, peer)) => take(&worker, greeting, stream, peer),
+                None => break,
+            }
+        }
+        drop(listener);
+        worker.listened();
+    }
+}
+
+async fn accept(worker: &Rc<Worker>, listener: &Listener, greeting: Greeting) {
     let mut reserve = Reserve::new();
     while !worker.draining() {
         match listener.accept().await {
-            Ok((stream, peer)) if reserve.fill() => take(&worker, greeting, stream, peer),
-            Ok((stream, _)) => turn_away(&worker, greeting, stream, Cause::Descriptors),
+            Ok((stream, peer)) if reserve.fill() => take(worker, greeting, stream, peer),
+            Ok((stream, _)) => turn_away(worker, greeting, stream, Cause::Descriptors),
             Err(_) if worker.draining() => break,
             Err(error) => {
                 worker.accept_failed(&error);
@@ -39,20 +66,6 @@ pub async fn run(worker: Rc<Worker>, listener: Rc<Listener>, greeting: Greeting)
             }
         }
     }
-}
-
-/// Ends the listening without a reset for those who have connected already: the kernel has told
-/// them that they are welcome, and their requests may be on the way. Who comes between the last
-/// look and the end is not served; nothing in the kernel closes that gap.
-pub fn stop(worker: &Rc<Worker>, listener: &Listener, greeting: Greeting) {
-    // No more than can have waited: newcomers must not keep a draining node alive.
-    for _ in 0..io::BACKLOG {
-        match listener.accept_waiting() {
-            Some((stream, peer)) => take(worker, greeting, stream, peer),
-            None => break,
-        }
-    }
-    listener.stop();
 }
 
 fn take(worker: &Rc<Worker>, greeting: Greeting, stream: Stream, peer: SocketAddr) {

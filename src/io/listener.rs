@@ -1,37 +1,51 @@
-//! Listening sockets: one per worker and address, side by side through `SO_REUSEPORT`.
+//! Listening sockets: one or more per worker and address, side by side through `SO_REUSEPORT`.
+//!
+//! A socket may be shared with another process, which goes on listening when this one stops. So
+//! nothing here shuts a socket down; what this process holds of it is closed.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsRawFd;
 
-use nix::sys::socket::{Shutdown, shutdown};
+use monoio::io::{CancelHandle, Canceller};
 
 use super::Stream;
 
 /// Connections that may wait for a worker's accept; the kernel caps it at `somaxconn`.
 pub const BACKLOG: i32 = 4_096;
 
-/// A listening socket owned by one worker.
-#[derive(Debug)]
+/// A listening socket, accepted from by one worker.
 pub struct Listener {
     inner: monoio::net::TcpListener,
     /// The same socket, for what waits in its queue when the listening ends.
     queue: TcpListener,
+    /// Gone once it was used.
+    canceller: RefCell<Option<Canceller>>,
+    handle: CancelHandle,
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.inner.fmt(f)
+    }
 }
 
 impl Listener {
-    /// Adopts a bound socket into the calling worker's loop.
+    /// Adopts a listening socket into the calling worker's loop.
     pub fn adopt(socket: TcpListener) -> io::Result<Self> {
+        let canceller = Canceller::new();
         Ok(Self {
             queue: socket.try_clone()?,
             inner: monoio::net::TcpListener::from_std(socket)?,
+            handle: canceller.handle(),
+            canceller: RefCell::new(Some(canceller)),
         })
     }
 
-    /// The next connection. Never drop this future while it waits: a canceled accept leaks the
-    /// descriptor it was about to return. [`Listener::stop`] makes it fail instead.
+    /// The next connection; an error once [`Listener::stop`] was called. Never drop this future
+    /// while it waits: a canceled accept leaks the descriptor it was about to return.
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
-        let (stream, peer) = self.inner.accept().await?;
+        let (stream, peer) = self.inner.cancelable_accept(self.handle.clone()).await?;
         Ok((Stream::new(stream), peer))
     }
 
@@ -43,10 +57,11 @@ impl Listener {
         Some((Stream::new(stream), peer))
     }
 
-    /// Ends the listening; the kernel resets what still waits in the queue, and a waiting
-    /// [`Listener::accept`] fails.
+    /// Ends the accepting: an [`Listener::accept`] that waits fails, or returns the connection that
+    /// it has got just now. What waits in the queue is left there.
     pub fn stop(&self) {
-        // An error here means that it is already down.
-        let _ = shutdown(self.inner.as_raw_fd(), Shutdown::Read);
+        if let Some(canceller) = self.canceller.take() {
+            canceller.cancel();
+        }
     }
 }

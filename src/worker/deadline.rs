@@ -41,6 +41,8 @@ pub struct Watch {
     client: RawFd,
     client_due_ms: Cell<u64>,
     waiting: Cell<Waiting>,
+    /// Since when it has been [`Waiting::Idle`], if it is.
+    idle_since_ms: Cell<u64>,
     body: Paced,
     taking_due_ms: Cell<u64>,
     answer: Paced,
@@ -88,6 +90,7 @@ impl Watch {
             client,
             client_due_ms: Cell::new(NEVER_MS),
             waiting: Cell::new(Waiting::Nothing),
+            idle_since_ms: Cell::new(0),
             body: Paced::default(),
             taking_due_ms: Cell::new(NEVER_MS),
             answer: Paced {
@@ -112,6 +115,12 @@ impl Watch {
         }
         self.waiting.set(what);
         self.client_due_ms.set(due_ms);
+    }
+
+    /// The client has `timeout_ms` from now (monotonic) to begin.
+    pub fn idle(&self, now_ms: u64, timeout_ms: u64) {
+        self.idle_since_ms.set(now_ms);
+        self.client_until(Waiting::Idle, now_ms.saturating_add(timeout_ms));
     }
 
     /// Sets what the client may fall behind in its body.
@@ -359,11 +368,12 @@ impl Deadlines {
         }
     }
 
-    /// Ends the waiting of connections that are between requests: a request that has arrived is
-    /// still read and served, then the connection closes.
-    pub fn close_idle(&self) {
+    /// Ends the waiting of connections that have been between requests for `rest_ms`: a request that
+    /// has arrived is still read and served, then the connection closes.
+    pub fn close_idle(&self, now_ms: u64, rest_ms: u64) {
         for watch in self.watches.borrow().iter().flatten() {
-            if watch.waiting.get() == Waiting::Idle {
+            let rested_ms = now_ms.saturating_sub(watch.idle_since_ms.get());
+            if watch.waiting.get() == Waiting::Idle && rested_ms >= rest_ms {
                 shut(watch.client, Shutdown::Read);
             }
         }
@@ -397,13 +407,27 @@ mod tests {
         let deadlines = Rc::new(Deadlines::default());
         let (mut near, mut far) = UnixStream::pair().unwrap();
         let guard = deadlines.watch(near.as_raw_fd());
-        guard.client_until(Waiting::Idle, u64::MAX);
+        guard.idle(0, u64::MAX);
         far.write_all(b"last words").unwrap();
-        deadlines.close_idle();
+        deadlines.close_idle(0, 0);
         let mut buffer = [0; 32];
         let length = near.read(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], b"last words");
         assert_eq!(near.read(&mut buffer).unwrap(), 0);
+    }
+
+    #[test]
+    fn who_has_just_become_idle_is_not_closed_yet() {
+        let deadlines = Rc::new(Deadlines::default());
+        let (mut near, _far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let guard = deadlines.watch(near.as_raw_fd());
+        guard.idle(500, 60_000);
+        deadlines.close_idle(1_499, 1_000);
+        let kind = near.read(&mut [0; 8]).unwrap_err().kind();
+        assert_eq!(kind, std::io::ErrorKind::WouldBlock);
+        deadlines.close_idle(1_500, 1_000);
+        assert_eq!(near.read(&mut [0; 8]).unwrap(), 0);
     }
 
     #[test]

@@ -164,6 +164,7 @@ pub struct Worker {
     recorder: RefCell<Recorder>,
     request_ids: RefCell<RequestIds>,
     draining: Cell<bool>,
+    listening: Cell<usize>,
     open: Cell<usize>,
     accept_log: RefCell<Throttle>,
 }
@@ -210,6 +211,7 @@ impl Worker {
             recorder: RefCell::new(Recorder::new(&handle)),
             request_ids: RefCell::new(RequestIds::new(request_id_seed)),
             draining: Cell::new(false),
+            listening: Cell::new(0),
             open: Cell::new(0),
             accept_log: RefCell::new(Throttle::every_ms(ACCEPT_LOG_PAUSE_MS)),
             handle,
@@ -261,7 +263,7 @@ impl Worker {
     pub fn client_until(&self, watch: &Watch, what: Waiting) {
         let timeout_ms = match what {
             Waiting::Nothing => return watch.client_free(),
-            Waiting::Idle => self.http.idle_timeout_ms,
+            Waiting::Idle => return watch.idle(self.now_ms(), self.http.idle_timeout_ms),
             Waiting::Head => self.http.head_timeout_ms,
             Waiting::Body => self.http.body_timeout_ms,
             Waiting::Tunnel => self.http.tunnel_idle_timeout_ms,
@@ -302,6 +304,16 @@ impl Worker {
     /// The node drains: no new connections, and open ones end after their request.
     pub fn draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// One more of its listeners accepts.
+    pub fn listens(&self) {
+        self.listening.set(self.listening.get() + 1);
+    }
+
+    /// One of them has ended: nothing of its queue is left to this worker.
+    pub fn listened(&self) {
+        self.listening.set(self.listening.get() - 1);
     }
 
     /// Connections open now.

@@ -4,8 +4,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Worker;
-use crate::accept::greet::Greeting;
-use crate::accept::listen;
 use crate::io::{self, Listener, Wakeup};
 use crate::link::Phase;
 use crate::record::Counter;
@@ -14,21 +12,21 @@ use crate::record::Counter;
 const BEAT: Duration = Duration::from_micros(BEAT_US);
 pub(super) const BEAT_US: u64 = 50_000;
 
+/// Once it drains, a connection without a request for so long is closed.
+const REST_MAX_MS: u64 = 1_000;
+
 /// Usage is handed over, and idle connections to targets are pruned, every so many beats.
 const BEATS_PER_SECOND: u32 = 20;
 
-/// A worker's listeners, and what each asks of a connection.
-pub type Listeners = Vec<(Rc<Listener>, Greeting)>;
-
 /// Runs until the worker has drained: its last connection ended, or its time is over.
-pub async fn run(worker: Rc<Worker>, listeners: Listeners, wakeup: Wakeup) {
+pub async fn run(worker: Rc<Worker>, listeners: Vec<Rc<Listener>>, wakeup: Wakeup) {
     io::spawn(listen_for_calls(Rc::clone(&worker), listeners, wakeup));
     let mut beats: u32 = 0;
     loop {
         io::sleep(BEAT).await;
         beats = beats.wrapping_add(1);
         worker.beat(beats.is_multiple_of(BEATS_PER_SECOND));
-        if worker.draining() && (worker.open_connections() == 0 || worker.is_told_to_end()) {
+        if worker.draining() && (worker.is_idle() || worker.is_told_to_end()) {
             worker.beat(true);
             return;
         }
@@ -36,13 +34,18 @@ pub async fn run(worker: Rc<Worker>, listeners: Listeners, wakeup: Wakeup) {
 }
 
 /// Answers the link thread's calls at once: a new view waits, or the node drains.
-async fn listen_for_calls(worker: Rc<Worker>, listeners: Listeners, mut wakeup: Wakeup) {
+async fn listen_for_calls(
+    worker: Rc<Worker>,
+    mut listeners: Vec<Rc<Listener>>,
+    mut wakeup: Wakeup,
+) {
     while wakeup.called().await {
         worker.adopt();
         if worker.is_told_to_drain() && !worker.draining() {
             worker.drain();
-            for (listener, greeting) in &listeners {
-                listen::stop(&worker, listener, *greeting);
+            // Each accept that waits ends; its loop then lets the socket go.
+            for listener in listeners.drain(..) {
+                listener.stop();
             }
         }
     }
@@ -61,7 +64,7 @@ impl Worker {
         self.limits.borrow_mut().reconcile(now);
         if self.draining() {
             // Again: a connection may have become idle after the drain began.
-            self.deadlines.close_idle();
+            self.close_idle(now.millis());
         }
         if once_a_second {
             self.pool.borrow_mut().prune(now.millis());
@@ -75,7 +78,20 @@ impl Worker {
 
     fn drain(&self) {
         self.draining.set(true);
-        self.deadlines.close_idle();
+        self.close_idle(self.now_ms());
+    }
+
+    /// A connection that has just had its answer may have a next request on the way, and closing
+    /// would cross it: the client then reads a reset. So it gets a while to say it, and an answer
+    /// that says `Connection: close`.
+    fn close_idle(&self, now_ms: u64) {
+        let rest_ms = REST_MAX_MS.min(self.http.drain_timeout_ms / 2);
+        self.deadlines.close_idle(now_ms, rest_ms);
+    }
+
+    /// Nobody is served, and nobody will be.
+    fn is_idle(&self) -> bool {
+        self.listening.get() == 0 && self.open_connections() == 0
     }
 
     fn is_told_to_drain(&self) -> bool {

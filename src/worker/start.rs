@@ -182,13 +182,14 @@ async fn serve(config: &WorkerConfig, seat: Seat) {
                     *greeting,
                 ));
             }
-            pulse::run(worker, listeners, wakeup).await;
+            let listeners = listeners.into_iter().map(|(listener, _)| listener);
+            pulse::run(worker, listeners.collect(), wakeup).await;
         }
         Err(error) => tracing::error!(worker = handle.index, %error, "the worker cannot serve"),
     }
 }
 
-type Adopted = (Rc<Worker>, pulse::Listeners, Wakeup);
+type Adopted = (Rc<Worker>, Vec<(Rc<Listener>, Greeting)>, Wakeup);
 
 fn adopt(config: &WorkerConfig, seat: Seat) -> io::Result<Adopted> {
     let wakeup = Wakeup::adopt(seat.link.wake)?;

@@ -12,7 +12,6 @@ pub mod store;
 use crate::io::{self, Stream};
 use crate::record::Counter;
 use crate::worker::Worker;
-use crate::worker::deadline::Waiting;
 
 use identity::ClientIdentity;
 
@@ -26,10 +25,7 @@ pub async fn shake_hands(
     let config = tls.store.config(&mut tls.latest.borrow_mut());
     let watch = worker.deadlines.watch(stream.fd());
     // As for an idle connection: when the time is over, both directions end.
-    watch.client_until(
-        Waiting::Idle,
-        worker.now_ms() + tls.store.handshake_timeout_ms(),
-    );
+    watch.idle(worker.now_ms(), tls.store.handshake_timeout_ms());
     let outcome = io::tls::accept(stream, config).await;
     match outcome {
         Ok(stream) => {
