@@ -1,9 +1,11 @@
 //! The command line of `keyway`: what is asked for, and which function answers.
 //!
-//! Absent on purpose: anything that changes keys or plans; that is `keyway-control`'s.
+//! [`upgrade`] is the one command that speaks to a running node. Absent on purpose: anything that changes keys or plans; that is `keyway-control`'s.
+
+mod upgrade;
 
 use crate::accept::tls::store::TlsStore;
-use crate::node;
+use crate::node::{self, Predecessor};
 use crate::record::diagnostics;
 use crate::settings::Settings;
 use crate::snapshot::cli::{self as snapshot, Shown};
@@ -28,7 +30,9 @@ Examples:
 
 Signals of a running node:
   SIGTERM, SIGINT   drain: accept nothing new, finish what runs, end; a second one ends at once
-  SIGHUP            open the access log anew, and read the certificates anew")]
+  SIGHUP            open the access log anew, and read the certificates anew
+  SIGUSR2           let a new process take over, with the settings and the program as they are now;
+                    keyway upgrade does it and says how it went")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -38,6 +42,7 @@ pub struct Cli {
 enum Command {
     Run(Run),
     Check(Check),
+    Upgrade(upgrade::Upgrade),
     /// Look at snapshot files.
     #[command(subcommand)]
     Snapshot(Snapshot),
@@ -112,6 +117,7 @@ impl Cli {
         let outcome = match self.command {
             Command::Run(args) => run(args),
             Command::Check(args) => check(&args),
+            Command::Upgrade(args) => upgrade::run(&args, &mut io::stdout()).map_err(tell),
             Command::Snapshot(Snapshot::Inspect(args)) => {
                 let shown = Shown {
                     json: args.json,
@@ -141,10 +147,17 @@ fn tell(error: impl Display) -> Told {
 }
 
 fn run(args: Run) -> Result<(), Told> {
+    // First: it sorts out the descriptors that the process was started with.
+    let predecessor = Predecessor::meet().map_err(tell)?;
     // Before anything is logged, and in plain text: a mistake in the settings is for a person.
-    let settings = Settings::read(&args.settings).map_err(tell)?;
+    let settings = Settings::read(&args.settings).map_err(|error| {
+        if let Some(predecessor) = &predecessor {
+            predecessor.refuse(&error);
+        }
+        tell(error)
+    })?;
     let diagnostics = diagnostics::start(args.log_json).map_err(tell)?;
-    let outcome = node::run(settings, args.port_file.as_deref());
+    let outcome = node::run(settings, args.port_file.as_deref(), predecessor);
     // Its last lines come before the reason for the end.
     drop(diagnostics);
     outcome.map_err(tell)

@@ -22,6 +22,10 @@ impl Drop for Node {
 
 impl Node {
     fn start(site: &Path, lines: &str, manager: &Path) -> Self {
+        Self::start_with(site, lines, manager, &[])
+    }
+
+    fn start_with(site: &Path, lines: &str, manager: &Path, variables: &[(&str, &str)]) -> Self {
         Pepper::create(1, &site.join("pepper.hex")).expect("makes a pepper");
         fs::create_dir(site.join("snapshots")).expect("makes a directory");
         let driver = std::env::var("KEYWAY_TEST_DRIVER").unwrap_or_else(|_| "auto".into());
@@ -37,6 +41,7 @@ impl Node {
             .arg("--port-file")
             .arg(site.join("ports.json"))
             .env("NOTIFY_SOCKET", manager)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -105,4 +110,54 @@ fn a_node_that_does_not_start_never_says_that_it_is_ready() {
     assert_ne!(node.0.wait().expect("ends").code(), Some(0));
     manager.set_nonblocking(true).expect("sets");
     assert!(manager.recv(&mut [0; 1024]).is_err());
+}
+
+#[test]
+fn the_manager_hears_who_serves_after_an_upgrade_and_of_one_that_failed() {
+    let site = tempfile::tempdir().expect("makes a directory");
+    let socket = site.path().join("notify");
+    let manager = manager(&socket);
+    let mut node = Node::start(site.path(), "listen = [\"127.0.0.1:0\"]", &socket);
+    assert_eq!(hear(&manager), ["READY=1"]);
+
+    let settings = site.path().join("keyway.toml");
+    let kept = fs::read_to_string(&settings).expect("is there");
+    fs::write(&settings, "workers = 0").expect("writes");
+    node.signal("-USR2");
+    assert_eq!(hear(&manager)[0], "RELOADING=1");
+    // The old process, which goes on.
+    assert_eq!(hear(&manager), ["READY=1"]);
+
+    fs::write(&settings, kept).expect("writes");
+    node.signal("-USR2");
+    assert_eq!(hear(&manager)[0], "RELOADING=1");
+    let told = hear(&manager);
+    let heir = told[0].strip_prefix("MAINPID=").expect("is told of it");
+    assert_eq!(told[1], "READY=1");
+    assert_ne!(heir, node.0.id().to_string());
+    // The new process itself, which the manager believes from here on. The old one is silent: its
+    // end is not the service's.
+    assert_eq!(hear(&manager), ["READY=1"]);
+    assert_eq!(node.0.wait().expect("ends").code(), Some(0));
+    let ended = Command::new("kill").args(["-TERM", heir]).status();
+    assert!(ended.expect("runs").success());
+    assert_eq!(hear(&manager), ["STOPPING=1", "STATUS=draining"]);
+}
+
+#[test]
+fn the_watchdog_is_fed_while_all_workers_turn() {
+    let site = tempfile::tempdir().expect("makes a directory");
+    let socket = site.path().join("notify");
+    let manager = manager(&socket);
+    let variables = [("WATCHDOG_USEC", "400000")];
+    let _node = Node::start_with(
+        site.path(),
+        "listen = [\"127.0.0.1:0\"]",
+        &socket,
+        &variables,
+    );
+    assert_eq!(hear(&manager), ["READY=1"]);
+    for _ in 0..3 {
+        assert_eq!(hear(&manager), ["WATCHDOG=1"]);
+    }
 }

@@ -1,13 +1,14 @@
-//! Lends a stream's descriptor to calls that want a borrowed one, and asks the kernel what waits on
-//! one.
+//! Lends a stream's descriptor to calls that want a borrowed one, asks the kernel what waits on one,
+//! and duplicates one that is known by its number alone.
 
 #![expect(
     unsafe_code,
-    reason = "the runtime's stream gives its descriptor only as a number, and no safe call asks for \
-              the length of a send queue"
+    reason = "the runtime's stream and the service manager give descriptors only as numbers, and no \
+              safe call asks for the length of a send queue"
 )]
 
-use std::os::fd::{BorrowedFd, RawFd};
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use nix::libc;
 
@@ -32,6 +33,17 @@ pub fn unsent_bytes(fd: RawFd) -> Option<u32> {
     (outcome == 0).then(|| u32::try_from(bytes).unwrap_or(0))
 }
 
+/// A descriptor of its own for what `fd` names.
+pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    if fd < 0 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: it is borrowed for this one call, which makes another descriptor of it and neither
+    // closes it nor keeps it. A number that names nothing makes the call fail.
+    // `a_duplicate_outlives_what_it_was_made_of` uses it.
+    unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -39,6 +51,16 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
+
+    #[test]
+    fn a_duplicate_outlives_what_it_was_made_of() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let mut duplicate = UnixStream::from(duplicate(near.as_raw_fd()).unwrap());
+        drop(near);
+        duplicate.write_all(b"x").unwrap();
+        far.read_exact(&mut [0]).unwrap();
+        assert!(super::duplicate(-1).is_err());
+    }
 
     #[test]
     fn a_queue_shrinks_when_its_peer_reads() {

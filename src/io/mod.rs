@@ -18,7 +18,7 @@ mod stream;
 pub mod tls;
 
 pub use buffers::{BUFFER_BYTES, Buffers};
-pub use descriptor::unsent_bytes;
+pub use descriptor::{duplicate, unsent_bytes};
 pub use driver::{Driver, Runtime};
 pub use listener::{BACKLOG, Listener};
 pub use nix::sys::socket::Shutdown;

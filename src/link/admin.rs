@@ -3,19 +3,21 @@
 //! Apart from traffic, on blocking threads of its own, at most [`CONNECTIONS_MAX`] at once;
 //! each connection has [`DEADLINE`] from its first byte to its last. What it serves stands in
 //! [`pages`]. Absent on purpose: keep-alive, bodies, TLS and passwords; it listens on
-//! loopback unless its operator said otherwise.
+//! loopback unless its operator said otherwise. Its socket may be shared with a process that takes
+//! over, so the end of this listener closes it and does not shut it down.
 
 use super::pages::{self, Page};
 use super::state::NodeState;
 use crate::clock::{Clock, Tick};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use nix::errno::Errno;
-use socket2::SockRef;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -40,24 +42,25 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Admin {
     address: SocketAddr,
-    listener: Arc<TcpListener>,
-    stopped: Arc<AtomicBool>,
+    /// Closed, it ends the thread.
+    end: Option<UnixStream>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Admin {
-    /// Listens on `address` and serves `state`.
-    pub fn start(address: SocketAddr, state: Arc<NodeState>) -> io::Result<Self> {
-        let listener = Arc::new(TcpListener::bind(address)?);
+    /// Serves `state` to whoever connects to `listener`.
+    pub fn start(listener: TcpListener, state: Arc<NodeState>) -> io::Result<Self> {
+        // The thread waits for more than this socket, so it never waits in an accept.
+        listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let stopped = Arc::new(AtomicBool::new(false));
+        let (end, ended) = UnixStream::pair()?;
         let (free, seats) = bounded(CONNECTIONS_MAX);
         for _ in 0..CONNECTIONS_MAX {
             free.send(()).expect("the other end is right here");
         }
         let server = Server {
-            listener: Arc::clone(&listener),
-            stopped: Arc::clone(&stopped),
+            listener,
+            ended,
             state,
             free,
             seats,
@@ -68,8 +71,7 @@ impl Admin {
             .spawn(|| server.run())?;
         Ok(Self {
             address,
-            listener,
-            stopped,
+            end: Some(end),
             thread: Some(thread),
         })
     }
@@ -82,9 +84,7 @@ impl Admin {
 
 impl Drop for Admin {
     fn drop(&mut self) {
-        self.stopped.store(true, Ordering::Release);
-        // Ends an accept that waits.
-        let _ = SockRef::from(&*self.listener).shutdown(Shutdown::Both);
+        drop(self.end.take());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -92,8 +92,9 @@ impl Drop for Admin {
 }
 
 struct Server {
-    listener: Arc<TcpListener>,
-    stopped: Arc<AtomicBool>,
+    listener: TcpListener,
+    /// Readable once the listener is dropped.
+    ended: UnixStream,
     state: Arc<NodeState>,
     /// Where a connection puts its seat back.
     free: Sender<()>,
@@ -106,20 +107,45 @@ struct Server {
 
 impl Server {
     fn run(mut self) {
-        while !self.stopped.load(Ordering::Acquire) {
-            if self.seats.recv_timeout(ACCEPT_PAUSE).is_err() {
+        loop {
+            let seat = self.seats.recv_timeout(ACCEPT_PAUSE).is_ok();
+            if !self.wait(seat) {
+                return;
+            }
+            if !seat {
                 continue;
             }
             match self.listener.accept() {
                 Ok((stream, _)) => self.hand_over(stream),
                 Err(error) => {
                     self.put_back();
-                    if !self.stopped.load(Ordering::Acquire) {
+                    // Another process with the same socket was faster.
+                    if error.kind() != io::ErrorKind::WouldBlock {
                         self.accept_failed(&error);
                     }
                 }
             }
         }
+    }
+
+    /// False if the listener ends. Else returns when a connection waits, if there is a `seat` for
+    /// it; at once if there is none.
+    fn wait(&self, seat: bool) -> bool {
+        let ended = PollFd::new(self.ended.as_fd(), PollFlags::POLLIN);
+        let waiting = PollFd::new(self.listener.as_fd(), PollFlags::POLLIN);
+        let mut both = [ended, waiting];
+        let (watched, patience) = if seat {
+            (&mut both[..], PollTimeout::NONE)
+        } else {
+            (&mut both[..1], PollTimeout::ZERO)
+        };
+        if let Err(error) = poll(watched, patience)
+            && error != Errno::EINTR
+        {
+            tracing::warn!(%error, "the admin listener cannot wait");
+            pause(ACCEPT_PAUSE);
+        }
+        both[0].any() != Some(true)
     }
 
     fn hand_over(&self, stream: TcpStream) {

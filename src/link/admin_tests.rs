@@ -7,7 +7,7 @@ use crate::record::exposition::parser::Page;
 use crate::snapshot::fixture::Fixture;
 use serde_json::Value;
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -23,7 +23,8 @@ impl Site {
         let directory = tempfile::tempdir().expect("makes a directory");
         let node = Bench::new(directory.path(), 2, None).start();
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let admin = Admin::start(any, Arc::clone(&node.state)).expect("listens");
+        let listener = TcpListener::bind(any).expect("binds");
+        let admin = Admin::start(listener, Arc::clone(&node.state)).expect("listens");
         Self {
             directory,
             node,

@@ -15,6 +15,7 @@ pub mod protocol;
 mod receipts;
 mod shipper;
 pub mod state;
+pub mod upgrade;
 pub mod worker_handle;
 
 pub use worker_handle::{Phase, PhaseCell, WorkerHandle, WorkerSeat, WorkerState};

@@ -4,6 +4,7 @@
 //! that changes the node, and anything secret.
 
 use super::state::{NodeState, SnapshotInfo};
+use super::upgrade::Upgrades;
 use super::worker_handle::{Phase, WorkerState};
 use crate::record::metrics::{self, LinkScrape, Scrape, WorkerScrape};
 use crate::record::process::ProcessInfo;
@@ -122,6 +123,8 @@ struct Status<'a> {
     /// Why the newest publication was refused.
     snapshot_error: Option<String>,
     link: LinkStatus,
+    /// Of this process to another.
+    upgrade: Upgrades,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     certificates: Vec<CertificateStatus>,
 }
@@ -207,6 +210,7 @@ impl<'a> Status<'a> {
                 last_error: link.link_error(),
                 usage_rows_waiting: link.usage_rows.load(Ordering::Relaxed),
             },
+            upgrade: state.upgrade.now(),
             certificates: state
                 .certificates()
                 .into_iter()

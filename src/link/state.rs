@@ -4,6 +4,7 @@
 //! None of it is touched by a worker while it serves a request, so a lock here holds up nobody
 //! but its peers. Absent on purpose: decisions; readiness is the only conclusion drawn.
 
+use super::upgrade::UpgradeState;
 use super::worker_handle::{Phase, PhaseCell, WorkerHandle, WorkerState};
 use crate::accept::tls::store::{Shown, TlsStore};
 use crate::clock::{Clock, Now};
@@ -34,6 +35,8 @@ pub struct NodeState {
     pub tls: Option<Arc<TlsStore>>,
     /// What the link thread did.
     pub link: LinkState,
+    /// How its upgrades went.
+    pub upgrade: UpgradeState,
 }
 
 /// What the link thread did and how it stands.

@@ -4,6 +4,7 @@ use super::feed::{Feed, Link};
 use super::loader::Loader;
 use super::protocol::{ControlMessage, NodeMessage, read_line, write_line};
 use super::state::{LinkState, NodeState};
+use super::upgrade::UpgradeState;
 use super::worker_handle::{
     Doorbell, EndReport, Phase, PhaseCell, Shared, WorkerHandle, WorkerSeat, WorkerState,
 };
@@ -210,6 +211,7 @@ impl Bench {
             load: Arc::new(Load::new(workers)),
             log: LogSink::off(),
             link: LinkState::new(socket.is_some()),
+            upgrade: UpgradeState::default(),
         });
         let loader = Loader::new(directory.to_owned(), LoadPolicy::default(), vec![1], clock);
         let feed = Feed::new(Arc::clone(&state), loader, socket.map(Path::to_owned), poll);

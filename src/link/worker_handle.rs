@@ -13,7 +13,7 @@ use crate::snapshot::slot::ViewSlot;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// What the node as a whole is doing; workers obey it.
@@ -101,6 +101,8 @@ pub struct WorkerHandle {
     pub phase: PhaseCell,
     /// The driver the worker runs on, once it does.
     pub driver: OnceLock<Driver>,
+    /// Counts the turns of its heart: it is not stuck while this grows.
+    pub beats: AtomicU64,
     state: AtomicU8,
     /// The end that is written to; the worker reads the other one.
     wake: UnixStream,
@@ -145,6 +147,7 @@ impl WorkerSeat {
             log: shared.log.clone(),
             phase: shared.phase.clone(),
             driver: OnceLock::new(),
+            beats: AtomicU64::new(0),
             state: AtomicU8::new(WorkerState::Starting as u8),
             wake: tx,
             link: shared.link.clone(),

@@ -3,6 +3,8 @@
 //! Without `NOTIFY_SOCKET` in the environment nothing is sent. A manager that does not listen costs
 //! a line in the log and no traffic: it decides by itself what its silence means.
 
+use std::time::Duration;
+
 use sd_notify::NotifyState;
 
 /// It accepts traffic; or has done what [`reloading`] began.
@@ -18,6 +20,21 @@ pub(super) fn reloading() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
         Err(error) => tracing::warn!(%error, "the service manager is not told of the reload"),
     }
+}
+
+/// It is `pid` that accepts traffic from here on.
+pub(super) fn handed_over(pid: u32) {
+    tell(&[NotifyState::MainPid(pid), NotifyState::Ready]);
+}
+
+/// Its workers are alive.
+pub(super) fn alive() {
+    tell(&[NotifyState::Watchdog]);
+}
+
+/// How often the manager wants to hear that, if it does.
+pub(super) fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled()
 }
 
 /// It drains, and will end.

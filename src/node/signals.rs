@@ -1,7 +1,7 @@
 //! Signals, turned into messages that the main thread can wait for.
 
 use crossbeam::channel::{Receiver, unbounded};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::{Handle, Signals as Iterator};
 use std::io;
 
@@ -10,8 +10,10 @@ use std::io;
 pub enum Signal {
     /// SIGTERM or SIGINT: drain and end.
     End,
-    /// SIGHUP: open the access log anew.
-    Reopen,
+    /// SIGHUP: take anew what lies in files.
+    Reload,
+    /// SIGUSR2: let a new process take over.
+    Upgrade,
 }
 
 /// The process's signals while this exists.
@@ -25,17 +27,17 @@ pub struct Signals {
 impl Signals {
     /// Catches signals from here on.
     pub fn catch() -> io::Result<Self> {
-        let mut signals = Iterator::new([SIGTERM, SIGINT, SIGHUP])?;
+        let mut signals = Iterator::new([SIGTERM, SIGINT, SIGHUP, SIGUSR2])?;
         let handle = signals.handle();
         let (send, heard) = unbounded();
         std::thread::Builder::new()
             .name("keyway-signals".into())
             .spawn(move || {
                 for signal in signals.forever() {
-                    let meaning = if signal == SIGHUP {
-                        Signal::Reopen
-                    } else {
-                        Signal::End
+                    let meaning = match signal {
+                        SIGHUP => Signal::Reload,
+                        SIGUSR2 => Signal::Upgrade,
+                        _ => Signal::End,
                     };
                     if send.send(meaning).is_err() {
                         return;

@@ -1,6 +1,7 @@
 //! A worker's heartbeat: what is done a few times a second and not per request.
 
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Worker;
@@ -53,6 +54,7 @@ async fn listen_for_calls(
 
 impl Worker {
     fn beat(&self, once_a_second: bool) {
+        self.handle.beats.fetch_add(1, Ordering::Relaxed);
         self.adopt();
         let now = self.clock.tick();
         self.deadlines.sweep(now.millis());

@@ -2,7 +2,8 @@
 //!
 //! Each worker builds its own ring on its own thread, so whether a driver works is known only
 //! there. They try one driver together, report, and wait for the verdict: when one of them fails
-//! (the kernel refuses, the memory lock limit is spent), all drop theirs and try the next.
+//! (the kernel refuses, the memory lock limit is spent), all drop theirs and try the next. Only when
+//! all have a loop do they get their sockets, so that nobody connects to a node that fails to start.
 
 use std::io;
 use std::net::TcpListener;
@@ -24,8 +25,6 @@ use crate::settings::DriverChoice;
 pub struct Seat {
     /// What the rest of the process shares with it.
     pub link: WorkerSeat,
-    /// Its listening sockets, bound, and what each asks of a connection.
-    pub listeners: Vec<(TcpListener, Greeting)>,
     /// The core to run on.
     pub core: Option<usize>,
 }
@@ -51,18 +50,26 @@ pub enum StartError {
     Lost,
 }
 
+/// A worker's listening sockets, and what each asks of a connection.
+pub type Listeners = Vec<(TcpListener, Greeting)>;
+
 /// What a worker hears after it reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Order {
     Try(Driver),
-    Go,
+    Go(Listeners),
 }
 
-/// Starts a thread for each seat; returns when all run on the driver it names.
-pub fn start(
-    config: &WorkerConfig,
-    seats: Vec<Seat>,
-) -> Result<(Driver, Vec<JoinHandle<()>>), StartError> {
+/// Workers with a loop each, all on the same driver, that wait for their sockets.
+#[derive(Debug)]
+pub struct Crew {
+    driver: Driver,
+    orders: Vec<Sender<Order>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Starts a thread for each seat; returns when all have a loop on one driver.
+pub fn gather(config: &WorkerConfig, seats: Vec<Seat>) -> Result<Crew, StartError> {
     let (report, reports) = unbounded();
     let mut orders = Vec::new();
     let mut threads = Vec::new();
@@ -78,8 +85,24 @@ pub fn start(
     }
     drop(report);
     let driver = settle(config.settings.driver, &orders, &reports)?;
-    tracing::info!(%driver, workers = threads.len(), "workers run");
-    Ok((driver, threads))
+    Ok(Crew {
+        driver,
+        orders,
+        threads,
+    })
+}
+
+impl Crew {
+    /// Lets each worker accept from its own of `sockets`; their threads.
+    pub fn go(self, sockets: Vec<Listeners>) -> Result<Vec<JoinHandle<()>>, StartError> {
+        for (to, listeners) in self.orders.iter().zip(sockets) {
+            let order = Order::Go(listeners);
+            to.send(order).map_err(|_| StartError::Lost)?;
+        }
+        let (driver, workers) = (self.driver, self.threads.len());
+        tracing::info!(%driver, workers, "workers run");
+        Ok(self.threads)
+    }
 }
 
 /// Finds the best driver that every worker can build.
@@ -94,7 +117,9 @@ fn settle(
         DriverChoice::Epoll => (Driver::Epoll, false),
     };
     loop {
-        tell(orders, Order::Try(driver))?;
+        for to in orders {
+            to.send(Order::Try(driver)).map_err(|_| StartError::Lost)?;
+        }
         let mut failure = None;
         for _ in orders {
             if let Err(cause) = reports.recv().map_err(|_| StartError::Lost)? {
@@ -102,7 +127,6 @@ fn settle(
             }
         }
         let Some(cause) = failure else {
-            tell(orders, Order::Go)?;
             return Ok(driver);
         };
         let next = driver.next().filter(|next| {
@@ -114,12 +138,6 @@ fn settle(
         tracing::warn!(%driver, %next, %cause, "falling back to another driver");
         driver = next;
     }
-}
-
-fn tell(orders: &[Sender<Order>], order: Order) -> Result<(), StartError> {
-    orders
-        .iter()
-        .try_for_each(|to| to.send(order).map_err(|_| StartError::Lost))
 }
 
 fn work(
@@ -142,13 +160,13 @@ fn work(
                     return;
                 }
             }
-            (Order::Go, Some((mut runtime, driver))) => {
+            (Order::Go(listeners), Some((mut runtime, driver))) => {
                 // Set once: only the verdict gets here.
                 let _ = seat.link.handle.driver.set(driver);
-                runtime.block_on(serve(config, seat));
+                runtime.block_on(serve(config, seat, listeners));
                 return;
             }
-            (Order::Go, None) => return,
+            (Order::Go(_), None) => return,
         }
     }
 }
@@ -169,9 +187,9 @@ fn prepare_thread(seat: &Seat) {
     }
 }
 
-async fn serve(config: &WorkerConfig, seat: Seat) {
+async fn serve(config: &WorkerConfig, seat: Seat, listeners: Listeners) {
     let handle = Arc::clone(&seat.link.handle);
-    match adopt(config, seat) {
+    match adopt(config, seat, listeners) {
         Ok((worker, listeners, wakeup)) => {
             worker.adopt();
             handle.report(WorkerState::Serving);
@@ -191,10 +209,10 @@ async fn serve(config: &WorkerConfig, seat: Seat) {
 
 type Adopted = (Rc<Worker>, Vec<(Rc<Listener>, Greeting)>, Wakeup);
 
-fn adopt(config: &WorkerConfig, seat: Seat) -> io::Result<Adopted> {
+fn adopt(config: &WorkerConfig, seat: Seat, listeners: Listeners) -> io::Result<Adopted> {
     let wakeup = Wakeup::adopt(seat.link.wake)?;
-    let listeners = seat.listeners.into_iter();
     let listeners = listeners
+        .into_iter()
         .map(|(socket, greeting)| Ok((Rc::new(Listener::adopt(socket)?), greeting)))
         .collect::<io::Result<_>>()?;
     let seed = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
