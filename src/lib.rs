@@ -30,6 +30,7 @@ pub mod link;
 pub mod node;
 pub mod parse;
 pub mod pipeline;
+pub mod published;
 pub mod record;
 pub mod refusal;
 pub mod respond;

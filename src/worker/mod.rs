@@ -20,7 +20,7 @@ use std::sync::Arc;
 use crate::accept::admission::Admission;
 use crate::accept::hops::TrustedHops;
 use crate::accept::judge::Call;
-use crate::accept::tls::store::{Latest, TlsStore};
+use crate::accept::tls::store::{Current, TlsStore};
 use crate::accept::turn_away::TurnedAway;
 use crate::authenticate::digest::Pepper;
 use crate::clock::{Clock, Tick};
@@ -28,6 +28,7 @@ use crate::io::{Buffers, Parking};
 use crate::limit::{Bank, Shard, ShardSettings, headers};
 use crate::link::WorkerHandle;
 use crate::parse::HeadLimits;
+use crate::published::Latest;
 use crate::record::load::Load;
 use crate::record::request_id::{RequestId, RequestIds};
 use crate::record::throttle::Throttle;
@@ -100,7 +101,7 @@ pub struct WorkerTls {
     /// What the node shows.
     pub store: Arc<TlsStore>,
     /// The newest of it that the worker has.
-    pub latest: RefCell<Latest>,
+    pub latest: RefCell<Latest<Current>>,
 }
 
 impl WorkerTls {

@@ -4,8 +4,7 @@
 //! used leaves what is shown as it is. Workers take the newest configuration when a handshake begins:
 //! one relaxed load, and a lock only after a renewal.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
@@ -16,6 +15,7 @@ use rustls::{RootCertStore, ServerConfig};
 
 use super::certificate::{Certificate, FileError, read_chain};
 use super::choice::Choice;
+use crate::published::{Latest, Published};
 use crate::settings::{ClientAuth, TlsSettings};
 
 /// What the node speaks over TLS: HTTP/1.1 (RFC 7301, section 6).
@@ -47,38 +47,28 @@ pub struct Shown {
 #[derive(Debug)]
 pub struct TlsStore {
     settings: TlsSettings,
-    version: AtomicU64,
-    current: Mutex<Current>,
+    current: Published<Current>,
 }
 
+/// What is shown now.
 #[derive(Debug)]
-struct Current {
+pub struct Current {
     config: Arc<ServerConfig>,
     shown: Vec<Shown>,
-}
-
-/// A worker's copy of the configuration.
-#[derive(Debug)]
-pub struct Latest {
-    version: u64,
-    config: Arc<ServerConfig>,
 }
 
 impl TlsStore {
     /// Reads everything that `settings` name.
     pub fn read(settings: &TlsSettings) -> Result<Self, TlsError> {
         Ok(Self {
-            current: Mutex::new(build(settings)?),
+            current: Published::new(build(settings)?),
             settings: settings.clone(),
-            version: AtomicU64::new(0),
         })
     }
 
     /// Reads everything anew; what cannot be used changes nothing.
     pub fn renew(&self) -> Result<(), TlsError> {
-        let next = build(&self.settings)?;
-        *self.lock() = next;
-        self.version.fetch_add(1, Ordering::Release);
+        self.current.replace(build(&self.settings)?);
         Ok(())
     }
 
@@ -89,29 +79,18 @@ impl TlsStore {
 
     /// What is shown now.
     pub fn shown(&self) -> Vec<Shown> {
-        self.lock().shown.clone()
+        self.current.newest().shown.clone()
     }
 
     /// A worker's first copy.
-    pub fn latest(&self) -> Latest {
-        // The version first: a renewal in between is then noticed at the next handshake.
-        let version = self.version.load(Ordering::Acquire);
-        Latest {
-            version,
-            config: Arc::clone(&self.lock().config),
-        }
+    pub fn latest(&self) -> Latest<Current> {
+        self.current.latest()
     }
 
     /// The configuration for a handshake that begins now.
-    pub fn config(&self, latest: &mut Latest) -> Arc<ServerConfig> {
-        if self.version.load(Ordering::Relaxed) != latest.version {
-            *latest = self.latest();
-        }
-        Arc::clone(&latest.config)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn config(&self, latest: &mut Latest<Current>) -> Arc<ServerConfig> {
+        latest.renew(&self.current);
+        Arc::clone(&latest.value().config)
     }
 }
 
