@@ -16,7 +16,8 @@
 //!
 //! Beside the flow stand [`snapshot`] (everything a request is judged by, as one immutable file),
 //! [`link`] (the threads that may block: control, admin, files), [`worker`] (one event loop per
-//! core) and [`io`] (the only place that names the runtime). [`node`] puts the process together,
+//! core), [`watch`] (what the node finds out about its targets by itself) and [`io`] (the only place
+//! that names the runtime). [`node`] puts the process together,
 //! from [`settings`] and the command line in [`cli`].
 
 pub mod accept;
@@ -38,4 +39,5 @@ pub mod route;
 pub mod settings;
 pub mod snapshot;
 pub mod upstream;
+pub mod watch;
 pub mod worker;

@@ -8,6 +8,7 @@
 
 mod check;
 mod check_abuse;
+mod check_dns;
 mod check_hops;
 mod check_listeners;
 mod raw;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub http: HttpLimits,
     /// When to refuse before everything fails.
     pub overload: OverloadLimits,
+    /// Who is asked for the names of targets.
+    pub dns: DnsSettings,
     /// Proxies in front of the node that are believed.
     pub trusted_hops: TrustedHops,
 }
@@ -258,6 +261,13 @@ impl Default for HttpLimits {
             upstream_idle_timeout_ms: 30_000,
         }
     }
+}
+
+/// `[dns]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DnsSettings {
+    /// Servers that are asked; none: those of `/etc/resolv.conf`, after `/etc/hosts`.
+    pub servers: Vec<SocketAddr>,
 }
 
 /// `[overload]`: from where on new requests are refused; 0 for never.

@@ -140,6 +140,7 @@ impl Feed {
             tracing::debug!(generation, base, keys, load_ms, "overlay loaded");
         }
         self.state.link.loaded(info, load_ms);
+        self.state.watch.follow(view.catalog());
         // Before the first offer: a worker may adopt it before this function ends.
         self.receipts.offered(generation, learned);
         for worker in &self.state.workers {

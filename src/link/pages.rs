@@ -6,9 +6,12 @@
 use super::state::{NodeState, SnapshotInfo};
 use super::upgrade::Upgrades;
 use super::worker_handle::{Phase, WorkerState};
+use crate::clock::WallTime;
 use crate::record::metrics::{self, LinkScrape, Scrape, WorkerScrape};
 use crate::record::process::ProcessInfo;
+use crate::watch::outlook::{Outlook, UpstreamOutlook};
 use serde::Serialize;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The program's version.
@@ -90,6 +93,9 @@ fn scrape(state: &NodeState) -> Scrape<'_> {
             .map(|shown| (shown.file, shown.not_after_s))
             .collect(),
         log: state.log.stats(),
+        outlook: state.watch.findings().outlook.newest(),
+        checks_failed: read(&state.watch.findings().checks_failed),
+        lookups_failed: read(&state.watch.findings().lookups_failed),
         snapshot: link.snapshot(),
         link: LinkScrape {
             connected: link.connected.load(Ordering::Relaxed),
@@ -125,6 +131,9 @@ struct Status<'a> {
     link: LinkStatus,
     /// Of this process to another.
     upgrade: Upgrades,
+    /// What the node finds out about targets by itself: names and active checks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    upstreams: Vec<UpstreamStatus>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     certificates: Vec<CertificateStatus>,
 }
@@ -136,6 +145,64 @@ struct CertificateStatus {
     names: Vec<String>,
     /// RFC 3339.
     not_after: String,
+}
+
+/// A watched upstream.
+#[derive(Serialize)]
+struct UpstreamStatus {
+    name: String,
+    names: Vec<NameStatus>,
+    targets: Vec<TargetStatus>,
+}
+
+#[derive(Serialize)]
+struct NameStatus {
+    name: String,
+    addresses: Vec<IpAddr>,
+    /// When the addresses were told, RFC 3339.
+    resolved: Option<String>,
+    last_error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct TargetStatus {
+    address: String,
+    healthy: bool,
+    /// RFC 3339.
+    since: String,
+    last_error: Option<String>,
+}
+
+impl UpstreamStatus {
+    fn all(outlook: &Outlook) -> Vec<Self> {
+        let mut all: Vec<_> = outlook
+            .upstreams
+            .values()
+            .map(|one| Self::of(one))
+            .collect();
+        all.sort_unstable_by(|left, right| left.name.cmp(&right.name));
+        all
+    }
+
+    fn of(upstream: &UpstreamOutlook) -> Self {
+        let names = upstream.names.iter().map(|name| NameStatus {
+            name: name.host.to_string(),
+            addresses: name.addresses.clone(),
+            resolved: name.resolved.map(rfc_3339),
+            last_error: name.last_error.clone(),
+        });
+        let targets = upstream.targets.iter().map(|target| TargetStatus {
+            address: target.endpoint.to_string(),
+            healthy: target.healthy,
+            since: rfc_3339(target.since),
+            last_error: target.last_error.clone(),
+        });
+        Self {
+            name: upstream.name.clone(),
+            names: names.collect(),
+            targets: targets.collect(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -211,6 +278,7 @@ impl<'a> Status<'a> {
                 usage_rows_waiting: link.usage_rows.load(Ordering::Relaxed),
             },
             upgrade: state.upgrade.now(),
+            upstreams: UpstreamStatus::all(&state.watch.findings().outlook.newest()),
             certificates: state
                 .certificates()
                 .into_iter()
@@ -225,16 +293,19 @@ impl<'a> Status<'a> {
     }
 }
 
+fn rfc_3339(time: WallTime) -> String {
+    i64::try_from(time.0)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+        .map_or_else(String::new, |time| time.to_string())
+}
+
 impl SnapshotStatus {
     fn of(info: SnapshotInfo, now_ms: u64) -> Self {
-        let created = i64::try_from(info.created_ms)
-            .ok()
-            .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
-            .map_or_else(String::new, |time| time.to_string());
         Self {
             generation: info.generation,
             base: info.base_generation,
-            created,
+            created: rfc_3339(WallTime(info.created_ms)),
             age_s: now_ms.saturating_sub(info.created_ms) / 1_000,
             keys: info.keys,
             memory_bytes: info.memory_bytes,

@@ -11,6 +11,7 @@ use crate::clock::{Clock, Now};
 use crate::record::LogSink;
 use crate::record::load::Load;
 use crate::snapshot::view::View;
+use crate::watch::Watch;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -35,6 +36,8 @@ pub struct NodeState {
     pub tls: Option<Arc<TlsStore>>,
     /// What the link thread did.
     pub link: LinkState,
+    /// What it finds out about targets.
+    pub watch: Watch,
     /// How its upgrades went.
     pub upgrade: UpgradeState,
 }

@@ -14,6 +14,7 @@ use crate::record::LogSink;
 use crate::record::load::Load;
 use crate::snapshot::load::LoadPolicy;
 use crate::snapshot::view::View;
+use crate::watch::Watch;
 use crossbeam::channel::Receiver;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -211,6 +212,7 @@ impl Bench {
             load: Arc::new(Load::new(workers)),
             log: LogSink::off(),
             link: LinkState::new(socket.is_some()),
+            watch: Watch::idle(),
             upgrade: UpgradeState::default(),
         });
         let loader = Loader::new(directory.to_owned(), LoadPolicy::default(), vec![1], clock);

@@ -27,6 +27,7 @@ use crate::record::log_thread::{self, LogThread};
 use crate::settings::{AccessLog, Settings};
 use crate::snapshot::load::LoadPolicy;
 use crate::upstream::tls::Trusts;
+use crate::watch::Watch;
 use crate::worker::WorkerConfig;
 use crate::worker::start::{self as workers, Crew, Seat};
 use crossbeam::channel::Receiver;
@@ -91,7 +92,10 @@ impl Node {
         let tls = settings.tls.as_ref().map(TlsStore::read).transpose()?;
         let tls = tls.map(Arc::new);
         let (sink, log) = open_log(&settings.access_log, clock)?;
-        let (state, seats, bells) = make_state(&settings, sink, tls.clone())?;
+        let trusts = Arc::new(Trusts::read(&settings.upstream_tls).map_err(TlsError::File)?);
+        let watch = Watch::start(clock, Arc::clone(&trusts), settings.dns.clone());
+        let watch = watch.map_err(NodeError::System)?;
+        let (state, seats, bells) = make_state(&settings, (sink, tls.clone(), watch))?;
         // Before the first load, which may take seconds: an orchestrator asks whether it lives.
         let admin = match predecessor {
             None => Some(serve_admin(&admin_socket, &state)?),
@@ -110,10 +114,12 @@ impl Node {
             bank: Arc::new(bank(predecessor)?),
             clock,
             tls,
-            trusts: Arc::new(Trusts::read(&settings.upstream_tls).map_err(TlsError::File)?),
+            trusts,
+            watch: Arc::clone(state.watch.findings()),
             admission: Arc::new(Admission::new(&settings.http)),
             load: Arc::clone(&state.load),
         };
+        state.watch.await_names();
         let crew = workers::gather(&config, seated(seats))?;
         let (sockets, threads) = go(&settings, crew, sockets)?;
         let link = feed.start(bells.rung).map_err(NodeError::System)?;
@@ -150,8 +156,7 @@ struct Bells {
 
 fn make_state(
     settings: &Settings,
-    log: LogSink,
-    tls: Option<Arc<TlsStore>>,
+    (log, tls, watch): (LogSink, Option<Arc<TlsStore>>, Watch),
 ) -> Result<(Arc<NodeState>, Vec<WorkerSeat>, Bells), NodeError> {
     let clock = Clock::system();
     let (link, rung) = Doorbell::new();
@@ -177,6 +182,7 @@ fn make_state(
         log,
         tls,
         link: LinkState::new(settings.link.socket.is_some()),
+        watch,
         upgrade: UpgradeState::default(),
     });
     Ok((state, seats, Bells { rung, changed }))

@@ -17,6 +17,8 @@ use super::load::Told;
 use super::process::ProcessInfo;
 use crate::clock::WallTime;
 use crate::link::state::SnapshotInfo;
+use crate::watch::outlook::Outlook;
+use std::sync::Arc;
 
 /// The node at one moment.
 #[derive(Debug)]
@@ -31,6 +33,12 @@ pub struct Scrape<'a> {
     pub ready: bool,
     /// All workers.
     pub workers: Vec<WorkerScrape<'a>>,
+    /// What the node finds out about targets.
+    pub outlook: Arc<Outlook>,
+    /// Active checks that were not good.
+    pub checks_failed: u64,
+    /// Lookups of names that failed.
+    pub lookups_failed: u64,
     /// Files of the certificates shown over TLS, and when each ends, seconds since 1970.
     pub certificates: Vec<(String, i64)>,
     /// The log thread.

@@ -1,31 +1,36 @@
 //! Picks a target of an upstream, each worker for itself.
 //!
-//! A worker keeps a [`Member`] for each target: its requests in flight and its
-//! [`Fitness`]. Members outlive a generation as long as their address does, so what was
+//! A worker keeps a [`Member`] for each target, or for each address of a named one: its requests in
+//! flight and its [`Fitness`]. Members outlive a generation as long as their address does, so what was
 //! learned of a target is not forgotten because a key changed. Among the fit ones the upstream's rule
 //! chooses: in turns by weight (smooth weighted round robin, as nginx does it), the less busy one of
 //! two drawn by weight, or by weighted rendezvous hashing of what binds the request.
 //!
-//! When all that the circuits admit are ejected, ejection counts for nothing: a bad answer is better
-//! than none. A circuit that is open stays open: it is there to spare the target.
+//! When all that the circuits admit are ejected, or unhealthy by the node's checks, that counts for
+//! nothing: a bad answer is better than none, and checks that fail everywhere more likely fail by
+//! themselves. A circuit that is open stays open: it is there to spare the target.
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use ahash::RandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::io::Endpoint;
 use crate::snapshot::catalog::{BalanceEntry, Retry, Upstream};
 use crate::upstream::fitness::{Change, Fitness, Rules, Went};
 use crate::upstream::retry::Budget;
+use crate::watch::outlook::{Outlook, UpstreamOutlook, endpoints};
 
 /// A target, as one worker knows it.
 #[derive(Debug)]
 pub struct Member {
     /// Where it is.
     pub endpoint: Endpoint,
+    /// The name that stands for it, if one does.
+    pub host: Option<Arc<str>>,
     /// Exchanges that run now.
     pub in_flight: Cell<u32>,
     /// Connections to it, idle ones included.
@@ -33,6 +38,8 @@ pub struct Member {
     /// What its answers tell.
     pub fitness: Fitness,
     weight: Cell<u32>,
+    /// By the checks of the node; so too where there are none.
+    healthy: Cell<bool>,
     /// What makes it the same one to every worker.
     seed: u64,
     /// Its balance in the round.
@@ -43,12 +50,18 @@ pub struct Member {
 #[derive(Debug, Default)]
 pub struct Balance {
     first: usize,
+    outlook: Arc<Outlook>,
+    /// Counts outlooks, from 1.
+    outlooks: u64,
     upstreams: HashMap<u32, Members, RandomState>,
 }
 
 #[derive(Debug, Default)]
 struct Members {
     shape: u64,
+    /// The outlook that was last looked at, and what it said of this upstream then.
+    outlooks: u64,
+    version: u64,
     list: Vec<Rc<Member>>,
     budget: Budget,
 }
@@ -70,8 +83,14 @@ impl Balance {
     pub fn starting_at(worker: usize) -> Self {
         Self {
             first: worker,
-            upstreams: HashMap::default(),
+            ..Self::default()
         }
+    }
+
+    /// Goes by `outlook` from here on.
+    pub fn adopt(&mut self, outlook: Arc<Outlook>) {
+        self.outlook = outlook;
+        self.outlooks += 1;
     }
 
     /// A fit target of `upstream` for one more request, none of `tried`; `None` if there is none.
@@ -81,9 +100,12 @@ impl Balance {
         draw: Draw,
         tried: &[Rc<Member>],
     ) -> Option<Rc<Member>> {
-        let first = self.first;
         let members = self.upstreams.entry(upstream.number).or_default();
-        members.follow(upstream, first, draw.now_ms);
+        if members.shape != upstream.shape || members.outlooks != self.outlooks {
+            members.outlooks = self.outlooks;
+            let outlook = self.outlook.of(upstream.number);
+            members.follow(upstream, outlook, self.first, draw.now_ms);
+        }
         if tried.is_empty() {
             members.budget.request(draw.now_ms);
         }
@@ -93,8 +115,9 @@ impl Balance {
                 && member.fitness.admits(rules, draw.now_ms)
                 && !tried.iter().any(|one| Rc::ptr_eq(one, member))
         };
-        let fit =
-            |member: &&Rc<Member>| admitted(member) && !member.fitness.is_ejected(draw.now_ms);
+        let fit = |member: &&Rc<Member>| {
+            admitted(member) && member.healthy.get() && !member.fitness.is_ejected(draw.now_ms)
+        };
         let ramp = Ramp {
             slow_start_ms: upstream.slow_start_ms,
             now_ms: draw.now_ms,
@@ -156,24 +179,41 @@ fn rules(upstream: &Upstream) -> Rules<'_> {
 
 impl Members {
     /// Takes over the targets of `upstream`; those that were there before go on as they were.
-    fn follow(&mut self, upstream: &Upstream, first: usize, now_ms: u64) {
-        if self.shape == upstream.shape {
+    fn follow(
+        &mut self,
+        upstream: &Upstream,
+        outlook: Option<&UpstreamOutlook>,
+        first: usize,
+        now_ms: u64,
+    ) {
+        let version = outlook.map_or(0, |outlook| outlook.version);
+        if (self.shape, self.version) == (upstream.shape, version) {
             return;
         }
-        let is_new = self.list.is_empty();
+        (self.shape, self.version) = (upstream.shape, version);
+        // All that are there at the beginning begin alike.
+        let since_ms = if self.list.is_empty() { 0 } else { now_ms };
         let known = std::mem::take(&mut self.list);
+        let mut known: HashMap<_, _, RandomState> = known
+            .into_iter()
+            .map(|member| ((member.endpoint.clone(), member.host.clone()), member))
+            .collect();
+        let mut seen: HashSet<_, RandomState> = HashSet::default();
         for target in &upstream.targets {
-            let before = known.iter().find(|one| one.endpoint == target.endpoint);
-            let member = before.map_or_else(
-                || {
-                    // All that are there at the beginning begin alike.
-                    let since_ms = if is_new { 0 } else { now_ms };
-                    Rc::new(Member::new(target.endpoint.clone(), since_ms))
-                },
-                Rc::clone,
-            );
-            member.weight.set(target.weight);
-            self.list.push(member);
+            let host = target.place.host();
+            for endpoint in endpoints(target, outlook) {
+                let key = (endpoint, host.cloned());
+                if !seen.insert(key.clone()) {
+                    continue;
+                }
+                let (endpoint, host) = key.clone();
+                let member = known
+                    .remove(&key)
+                    .unwrap_or_else(|| Rc::new(Member::new(endpoint, host, since_ms)));
+                member.weight.set(target.weight);
+                member.hear(outlook, now_ms);
+                self.list.push(member);
+            }
         }
         if let Some(begins) = first
             .checked_rem(self.list.len())
@@ -181,21 +221,31 @@ impl Members {
         {
             begins.turn.set(begins.turn.get() + 1);
         }
-        self.shape = upstream.shape;
     }
 }
 
 impl Member {
-    fn new(endpoint: Endpoint, since_ms: u64) -> Self {
+    fn new(endpoint: Endpoint, host: Option<Arc<str>>, since_ms: u64) -> Self {
         Self {
             seed: xxh3_64(endpoint.to_string().as_bytes()),
             endpoint,
+            host,
             in_flight: Cell::new(0),
             connections: Rc::default(),
             fitness: Fitness::new(since_ms),
             weight: Cell::new(0),
+            healthy: Cell::new(true),
             turn: Cell::new(0),
         }
+    }
+
+    /// Takes over what checks say of it. One that has become healthy starts slowly.
+    fn hear(&self, outlook: Option<&UpstreamOutlook>, now_ms: u64) {
+        let healthy = outlook.is_none_or(|outlook| outlook.is_healthy(&self.endpoint));
+        if healthy && !self.healthy.replace(healthy) {
+            self.fitness.starts(now_ms);
+        }
+        self.healthy.set(healthy);
     }
 }
 

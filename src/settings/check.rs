@@ -57,6 +57,7 @@ impl Check<'_> {
             trusted_hops: self.trusted_hops(&raw.http),
             http: self.http(&raw.http, workers),
             overload: self.overload(&raw.overload),
+            dns: self.dns(raw.dns),
         }
     }
 

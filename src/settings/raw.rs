@@ -32,6 +32,8 @@ pub(super) struct RawSettings {
     pub(super) http: RawHttp,
     #[serde(default)]
     pub(super) overload: RawOverload,
+    #[serde(default)]
+    pub(super) dns: RawDns,
 }
 
 /// An address, or one with more to say of it.
@@ -145,6 +147,12 @@ pub(super) struct RawHttp {
     pub(super) connections_per_address_max: Option<u64>,
     pub(super) upstream_idle_max: Option<u64>,
     pub(super) upstream_idle_timeout_ms: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawDns {
+    pub(super) servers: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -404,3 +404,20 @@ proptest! {
         ));
     }
 }
+
+#[test]
+fn a_name_server_has_an_address_and_a_port() {
+    let servers = ["10.0.0.2:53", "[fd00::2]:5353"];
+    let settings = with(&format!("dns.servers = {servers:?}"));
+    assert_eq!(
+        settings.dns.servers,
+        servers.map(|one| one.parse().expect("is one"))
+    );
+    assert_eq!(
+        problems("dns.servers = [\"10.0.0.2:53\", \"10.0.0.2\", \"dns.internal:53\"]"),
+        [
+            "dns.servers[1] = \"10.0.0.2\": must be ip:port, such as \"10.0.0.2:53\"",
+            "dns.servers[2] = \"dns.internal:53\": must be ip:port, such as \"10.0.0.2:53\"",
+        ]
+    );
+}

@@ -25,7 +25,7 @@ pub use traffic::{
     Affinity, Answer, Condition, Cors, Field, HeaderEdits, Redirect, Respond, Rewrite, SplitEntry,
     VersionHeader, VersionPlace,
 };
-pub use upstreams::{Target, Upstream};
+pub use upstreams::{Place, Target, Upstream};
 
 /// The longest catalog section: beyond it a node refuses the file rather than decode it.
 pub const CATALOG_BYTES_MAX: u64 = 64 << 20;

@@ -3,13 +3,15 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 use super::pool::{Connection, Key, Open};
 use super::tls::server_name;
 use crate::io::{self, Stream};
 use crate::record::Counter;
 use crate::refusal::Refusal;
 use crate::route::balance::Member;
-use crate::snapshot::catalog::Upstream;
+use crate::snapshot::catalog::{Upstream, UpstreamTls};
 use crate::worker::Worker;
 use crate::worker::deadline::Watch;
 
@@ -22,7 +24,7 @@ pub async fn to_member(
     fresh_only: bool,
     due_ms: u64,
 ) -> Result<(Connection, bool), Refusal> {
-    let key = (member.endpoint.clone(), upstream.tls_key());
+    let key = key(upstream, member);
     if !fresh_only && let Some(kept) = worker.pool.borrow_mut().take(&key) {
         worker.count(Counter::UpstreamReuses);
         return Ok((kept, true));
@@ -52,13 +54,14 @@ async fn opened(
     let left_ms = due_ms.saturating_sub(worker.now_ms());
     let timeout_ms = u64::from(upstream.connect_timeout_ms).min(left_ms);
     let target = &member.endpoint;
+    let host = member.host.as_deref();
     let opening = async {
         let stream = Stream::connect(target).await?;
         match upstream.tls.as_ref() {
             None => Ok(stream),
             Some((tls, _)) => {
                 let config = worker.client_configs.of(upstream);
-                let name = server_name(tls, target);
+                let name = server_name(tls, target, host);
                 let (config, name) = config.zip(name).ok_or(std::io::ErrorKind::Unsupported)?;
                 // In a box: few upstreams need it, and each exchange would hold room for it.
                 Box::pin(io::tls::connect(stream, config, name)).await
@@ -75,6 +78,26 @@ async fn opened(
         None => Err(Refusal::ConnectTimeout),
     }
 }
+
+/// What a kept connection must have in common with the one that is wanted: where it goes, and how
+/// TLS was spoken, the name that its certificate was checked for included.
+fn key(upstream: &Upstream, member: &Member) -> Key {
+    let tls = upstream.tls_key();
+    let named = match (&upstream.tls, &member.host) {
+        (
+            Some((
+                UpstreamTls {
+                    server_name: None, ..
+                },
+                _,
+            )),
+            Some(host),
+        ) => xxh3_64_with_seed(host.as_bytes(), tls) | 1,
+        _ => tls,
+    };
+    (member.endpoint.clone(), named)
+}
+
 /// A connection failed for want of something on this side: descriptors, ports, memory.
 fn is_own(error: &std::io::Error) -> bool {
     use nix::errno::Errno;
@@ -111,7 +134,7 @@ impl<'w> Engaged<'w> {
         Self {
             watch,
             worker,
-            key: (member.endpoint.clone(), upstream.tls_key()),
+            key: key(upstream, member),
             connection: Some(connection),
         }
     }

@@ -104,6 +104,11 @@ impl Fitness {
         fitness
     }
 
+    /// It gets requests again from `now_ms` on, after a time without.
+    pub fn starts(&self, now_ms: u64) {
+        self.fit_since_ms.set(now_ms);
+    }
+
     /// The circuit lets a request through.
     pub fn admits(&self, rules: Rules<'_>, now_ms: u64) -> bool {
         let Some(breaker) = rules.breaker else {

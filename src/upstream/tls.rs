@@ -72,7 +72,7 @@ impl Trusts {
     }
 
     /// A configuration for an upstream; what is missing, if something is.
-    fn config(&self, tls: &UpstreamTls) -> Result<ClientConfig, String> {
+    pub fn config(&self, tls: &UpstreamTls) -> Result<ClientConfig, String> {
         let verifier = match &tls.trust {
             None => &self.public,
             Some(name) => self
@@ -150,10 +150,17 @@ impl ClientConfigs {
     }
 }
 
-/// The name that a target's certificate must have.
-pub fn server_name(tls: &UpstreamTls, endpoint: &Endpoint) -> Option<ServerName<'static>> {
-    match (&tls.server_name, endpoint) {
-        (Some(name), _) => ServerName::try_from(name.clone()).ok(),
+/// The name that a target's certificate must have: the one that is set, or the `host` that stands
+/// for the target, or its address.
+pub fn server_name(
+    tls: &UpstreamTls,
+    endpoint: &Endpoint,
+    host: Option<&str>,
+) -> Option<ServerName<'static>> {
+    // A name that is written as absolute is asked for without its last dot (RFC 6066, section 3).
+    let host = host.map(|host| host.strip_suffix('.').unwrap_or(host));
+    match (tls.server_name.as_deref().or(host), endpoint) {
+        (Some(name), _) => ServerName::try_from(name.to_owned()).ok(),
         (None, Endpoint::Tcp(address)) => Some(ServerName::from(address.ip())),
         (None, Endpoint::Unix(_)) => None,
     }

@@ -40,6 +40,8 @@ use crate::settings::{HttpLimits, Settings};
 use crate::snapshot::{View, ViewSlot};
 use crate::upstream::pool::Pool;
 use crate::upstream::tls::{ClientConfigs, Trusts};
+use crate::watch::Findings;
+use crate::watch::outlook::Outlook;
 
 use deadline::{Deadlines, Waiting, Watch};
 use overload::Overload;
@@ -93,6 +95,8 @@ pub struct WorkerConfig {
     pub admission: Arc<Admission>,
     /// The node's load.
     pub load: Arc<Load>,
+    /// What the node finds out about targets.
+    pub watch: Arc<Findings>,
 }
 
 /// A worker's side of TLS.
@@ -160,6 +164,8 @@ pub struct Worker {
     pub date: RefCell<DateCache>,
     /// Its turns among targets.
     pub balance: RefCell<Balance>,
+    outlook: RefCell<Latest<Outlook>>,
+    watch: Arc<Findings>,
     served: RefCell<Option<Rc<Served>>>,
     handle: Arc<WorkerHandle>,
     recorder: RefCell<Recorder>,
@@ -174,6 +180,9 @@ impl Worker {
     /// A worker that serves nothing yet.
     pub fn new(config: &WorkerConfig, handle: Arc<WorkerHandle>, request_id_seed: u64) -> Self {
         let http = config.settings.http.clone();
+        let outlook = config.watch.outlook.latest();
+        let mut balance = Balance::starting_at(handle.index);
+        balance.adopt(Arc::clone(outlook.value()));
         let workers = config.settings.workers;
         let shard_settings = ShardSettings::for_workers(u32::try_from(workers).unwrap_or(u32::MAX));
         Self {
@@ -207,7 +216,9 @@ impl Worker {
             )),
             limits: RefCell::new(Shard::new(Arc::clone(&config.bank), shard_settings)),
             date: RefCell::default(),
-            balance: RefCell::new(Balance::starting_at(handle.index)),
+            balance: RefCell::new(balance),
+            outlook: RefCell::new(outlook),
+            watch: Arc::clone(&config.watch),
             served: RefCell::new(None),
             recorder: RefCell::new(Recorder::new(&handle)),
             request_ids: RefCell::new(RequestIds::new(request_id_seed)),
@@ -245,6 +256,14 @@ impl Worker {
         self.count(Counter::SnapshotSwaps);
         self.handle.slot.serve(served);
         self.handle.adopted();
+    }
+
+    /// Goes by what the node has newly found out about targets, if it has.
+    pub fn look_out(&self) {
+        let mut latest = self.outlook.borrow_mut();
+        if latest.renew(&self.watch.outlook) {
+            self.balance.borrow_mut().adopt(Arc::clone(latest.value()));
+        }
     }
 
     /// The generation served now; 0 before the first.

@@ -56,6 +56,7 @@ impl Worker {
     fn beat(&self, once_a_second: bool) {
         self.handle.beats.fetch_add(1, Ordering::Relaxed);
         self.adopt();
+        self.look_out();
         let now = self.clock.tick();
         self.deadlines.sweep(now.millis());
         self.turned_away.sweep(now.millis());

@@ -53,7 +53,7 @@ fn an_honest_catalog_resolves_every_reference() {
         upstream
             .targets
             .iter()
-            .map(|target| target.endpoint.to_string())
+            .map(|target| target.place.to_string())
             .collect::<Vec<_>>(),
         ["127.0.0.1:9000", "[::1]:9001"]
     );
@@ -221,7 +221,7 @@ fn upstreams_can_be_connected_to() {
     each_refused_at([
         ("upstreams[0].targets", |c| c.upstreams[0].targets.clear()),
         ("upstreams[0].targets[0]", |c| {
-            c.upstreams[0].targets[0] = "origin:9000".into()
+            c.upstreams[0].targets[0] = "origin..internal:9000".into()
         }),
         ("upstreams[0].targets[0]", |c| {
             c.upstreams[0].targets[0] = "127.0.0.1".into()

@@ -332,8 +332,9 @@ fn catalogs_that_a_node_does_not_understand_are_refused() {
     let wrong = catalog("127.0.0.1:9000", "127.0.0.1:none");
     assert_eq!(
         wrong.to_string(),
-        "the catalog is wrong at upstreams[0].targets[0]: must be an IP address with a port, such \
-         as 127.0.0.1:9000 or [::1]:9000, or a socket such as unix:/run/app.sock"
+        "the catalog is wrong at upstreams[0].targets[0]: must be an IP address or a host name \
+         with a port, such as 127.0.0.1:9000, [::1]:9000 or app.internal:9000, or a socket such as \
+         unix:/run/app.sock"
     );
 }
 

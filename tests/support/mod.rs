@@ -14,6 +14,7 @@
 pub mod admin;
 pub mod client;
 pub mod control;
+pub mod dns;
 pub mod gateway;
 pub mod origin;
 pub mod pki;
@@ -25,6 +26,7 @@ pub mod wire;
 pub mod world;
 
 pub use client::{Client, Response};
+pub use dns::NameServer;
 pub use gateway::Gateway;
 pub use origin::Origin;
 pub use pki::Pki;

@@ -1,9 +1,11 @@
 //! Upstreams: named sets of servers.
 
 use super::{Invalid, Name, UpstreamNumber};
-use keyway::snapshot::catalog::{BalanceEntry, Breaker, Outlier, Retry, TargetEntry, UpstreamTls};
+use keyway::io::Endpoint;
+use keyway::snapshot::catalog::{
+    BalanceEntry, Breaker, HealthCheck, Outlier, Place, Retry, TargetEntry, UpstreamTls,
+};
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
 
 /// Most targets in one upstream.
 const TARGETS_MAX: usize = 1_000;
@@ -47,6 +49,9 @@ pub struct UpstreamSpec {
     /// TLS to the targets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<UpstreamTls>,
+    /// Active checks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthCheck>,
     /// Ejection by failure rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outlier: Option<Outlier>,
@@ -75,8 +80,8 @@ fn is_zero(ms: &u32) -> bool {
 pub struct RawUpstream {
     /// Unique name.
     pub name: String,
-    /// `ip:port` each (`[ip]:port` for IPv6), or `unix:/path`; with a weight, 0 to 1000:
-    /// `{ "address": "ip:port", "weight": 3 }`.
+    /// `ip:port` each (`[ip]:port` for IPv6), `unix:/path`, or `name:port` for every address that the
+    /// name has; with a weight, 0 to 1000: `{ "address": "ip:port", "weight": 3 }`.
     pub targets: Vec<TargetEntry>,
     /// Default 1000.
     #[serde(default = "connect_timeout_ms")]
@@ -99,6 +104,9 @@ pub struct RawUpstream {
     /// TLS to the targets. Default: plain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<UpstreamTls>,
+    /// Asks each target from time to time whether it is fit. Default: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthCheck>,
     /// Ejection by failure rate. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outlier: Option<Outlier>,
@@ -155,6 +163,7 @@ impl TryFrom<RawUpstream> for UpstreamSpec {
             balance: raw.balance,
             connections_max: raw.connections_max,
             tls: raw.tls,
+            health: raw.health,
             outlier: raw.outlier,
             breaker: raw.breaker,
             slow_start_ms: raw.slow_start_ms,
@@ -164,20 +173,13 @@ impl TryFrom<RawUpstream> for UpstreamSpec {
 }
 
 fn check_target(target: &TargetEntry) -> Result<(), Invalid> {
-    if target.address.starts_with("unix:/") {
-        return Ok(());
+    match target.address.parse() {
+        Ok(Place::At(Endpoint::Tcp(address))) if address.ip().is_unspecified() => {
+            Err(Invalid::value("a target has a real address"))
+        }
+        Ok(_) => Ok(()),
+        Err(problem) => Err(Invalid::value(format!("a target {problem}"))),
     }
-    let address: SocketAddr = target.address.parse().map_err(|_| {
-        Invalid::value(
-            "a target is `ip:port`, `[ip]:port` for IPv6, or `unix:/path`; names are not resolved",
-        )
-    })?;
-    if address.port() == 0 || address.ip().is_unspecified() {
-        return Err(Invalid::value(
-            "a target has a real address and a port other than 0",
-        ));
-    }
-    Ok(())
 }
 
 fn check_timeout(field: &str, value_ms: u32) -> Result<u32, Invalid> {

@@ -344,7 +344,7 @@ fn upstream_entry(upstream: &Upstream) -> UpstreamEntry {
         balance: spec.balance,
         connections_max: spec.connections_max,
         tls: spec.tls,
-        health: None,
+        health: spec.health,
         outlier: spec.outlier,
         breaker: spec.breaker,
         slow_start_ms: spec.slow_start_ms,

@@ -198,6 +198,8 @@ fn upstream() -> Value {
         "balance": { "hash": "key" },
         "connections_max": 64,
         "tls": { "server_name": "orders.internal", "trust": "internal", "identity": "node" },
+        "health": { "path": "/healthz", "host": "orders.internal", "statuses": [200], "interval_ms": 2000,
+            "timeout_ms": 500, "healthy_after": 2, "unhealthy_after": 3 },
         "outlier": { "window_ms": 10000, "requests_min": 20, "failure_percent": 50, "eject_ms": 30000,
             "ejected_max_percent": 50 },
         "breaker": { "failures": 5, "open_ms": 1000, "trials": 1 },
@@ -231,7 +233,8 @@ async fn what_was_written_of_an_upstream_is_shown_again() {
 async fn an_upstream_that_a_node_would_refuse_is_refused_by_its_place() {
     let world = world().await;
     for (place, field, value) in [
-        ("targets[0]", "targets", json!(["orders.internal:80"])),
+        ("targets[0]", "targets", json!(["orders..internal:80"])),
+        ("health.interval_ms", "health", json!({ "interval_ms": 10 })),
         ("retry.statuses[0]", "retry", json!({ "statuses": [200] })),
         ("retry.retries", "retry", json!({ "retries": 11 })),
         ("breaker.failures", "breaker", json!({ "failures": 0 })),

@@ -18,6 +18,9 @@ fn page(workers: &[PublishedCounters], ready: bool) -> Page {
         now: WallTime(10_500),
         started: WallTime(1_000),
         ready,
+        outlook: Arc::default(),
+        checks_failed: 0,
+        lookups_failed: 0,
         certificates: vec![("a.pem".into(), 1_900_000_000)],
         workers: workers.iter().enumerate().map(worker).collect(),
         log: LogStats {

@@ -1,12 +1,14 @@
 //! Choices among targets, by count.
 
 use super::*;
-use crate::snapshot::catalog::{Affinity, Breaker, Target};
+use crate::clock::WallTime;
+use crate::snapshot::catalog::{Affinity, Breaker, Place, Target};
+use crate::watch::outlook::{NameOutlook, TargetOutlook};
 use std::net::SocketAddr;
 
 fn upstream(weights: &[u32], balance: BalanceEntry) -> Upstream {
     let target = |(weight, port): (&u32, u16)| Target {
-        endpoint: SocketAddr::from(([127, 0, 0, 1], port)).into(),
+        place: Place::At(SocketAddr::from(([127, 0, 0, 1], port)).into()),
         weight: *weight,
     };
     Upstream {
@@ -148,4 +150,98 @@ fn what_was_learned_of_a_target_survives_its_neighbors() {
 fn an_upstream_without_weight_has_nobody_to_pick() {
     let none = upstream(&[0, 0], BalanceEntry::RoundRobin);
     assert!(Balance::default().pick(&none, draw(0), &[]).is_none());
+}
+
+/// What checks and names say of the upstream.
+fn outlook(version: u64, addresses: &[&str], unhealthy: &[Endpoint]) -> Arc<Outlook> {
+    let name = NameOutlook {
+        host: "app".into(),
+        addresses: addresses
+            .iter()
+            .map(|one| one.parse().expect("is one"))
+            .collect(),
+        resolved: None,
+        last_error: None,
+    };
+    let target = |endpoint: &Endpoint| TargetOutlook {
+        endpoint: endpoint.clone(),
+        healthy: false,
+        since: WallTime(0),
+        last_error: None,
+    };
+    let targets = unhealthy.iter().map(target).collect();
+    let one = UpstreamOutlook::of_names("test", vec![name]).with(version, targets);
+    let mut outlook = Outlook::default();
+    outlook.upstreams.insert(1, Arc::new(one));
+    Arc::new(outlook)
+}
+
+/// The addresses that `picks` requests go to.
+fn asked(balance: &mut Balance, upstream: &Upstream, now_ms: u64, picks: u64) -> Vec<String> {
+    let mut asked: Vec<_> = (0..picks)
+        .filter_map(|n| balance.pick(upstream, Draw { now_ms, ..draw(n) }, &[]))
+        .map(|member| member.endpoint.to_string())
+        .collect();
+    asked.sort_unstable();
+    asked
+}
+
+#[test]
+fn a_name_is_all_of_its_addresses_and_each_keeps_what_was_learned_of_it() {
+    let upstream = Upstream {
+        targets: vec![Target {
+            place: "app:80".parse().expect("is a place"),
+            weight: 1,
+        }],
+        ..Upstream::for_tests()
+    };
+    let mut balance = Balance::default();
+    assert_eq!(asked(&mut balance, &upstream, 1, 4), [""; 0]);
+    balance.adopt(outlook(1, &["10.0.0.1", "10.0.0.2"], &[]));
+    let both = ["10.0.0.1:80", "10.0.0.1:80", "10.0.0.2:80", "10.0.0.2:80"];
+    assert_eq!(asked(&mut balance, &upstream, 1, 4), both);
+    let first = balance.pick(&upstream, draw(0), &[]).expect("one is fit");
+    balance.adopt(outlook(
+        2,
+        &["10.0.0.3", &first.endpoint.to_string()[..8]],
+        &[],
+    ));
+    let again = (0..4).filter_map(|n| balance.pick(&upstream, draw(n), &[]));
+    assert_eq!(again.filter(|member| Rc::ptr_eq(member, &first)).count(), 2);
+}
+
+#[test]
+fn an_unhealthy_target_gets_nothing_and_begins_slowly_when_it_is_well() {
+    let upstream = Upstream {
+        slow_start_ms: 1_000,
+        ..upstream(&[1, 1], BalanceEntry::RoundRobin)
+    };
+    let [left, right] = [1, 2].map(|port| SocketAddr::from(([127, 0, 0, 1], port)).into());
+    let mut balance = Balance::default();
+    balance.adopt(outlook(1, &[], &[Endpoint::clone(&right)]));
+    assert_eq!(asked(&mut balance, &upstream, 1, 4), ["127.0.0.1:1"; 4]);
+    // All are: then it counts for nothing.
+    balance.adopt(outlook(2, &[], &[left, right]));
+    let both = asked(&mut balance, &upstream, 2, 4);
+    assert!(both.contains(&"127.0.0.1:2".to_owned()), "{both:?}");
+    balance.adopt(outlook(3, &[], &[]));
+    let right = asked(&mut balance, &upstream, 10_000, 110);
+    let right = right.iter().filter(|one| *one == "127.0.0.1:2").count();
+    assert_eq!(right, 55, "both begin alike");
+    balance.adopt(outlook(
+        4,
+        &[],
+        &[SocketAddr::from(([127, 0, 0, 1], 2)).into()],
+    ));
+    assert_eq!(
+        asked(&mut balance, &upstream, 20_000, 4),
+        ["127.0.0.1:1"; 4]
+    );
+    balance.adopt(outlook(5, &[], &[]));
+    let right = asked(&mut balance, &upstream, 20_100, 110);
+    let right = right.iter().filter(|one| *one == "127.0.0.1:2").count();
+    assert!(
+        (8..=12).contains(&right),
+        "a tenth of its weight, and it got {right} of 110"
+    );
 }

@@ -38,6 +38,12 @@ pub enum CatalogProblem {
     /// A stable number is zero.
     #[error("must be at least 1")]
     Zero,
+    /// A value below its bound.
+    #[error("must be at least {min}")]
+    TooSmall {
+        /// The least value allowed here.
+        min: u64,
+    },
     /// A value beyond its bound.
     #[error("must be at most {max}")]
     TooGreat {
@@ -97,16 +103,22 @@ pub enum CatalogProblem {
     NoTargets,
     /// Not an address with a port.
     #[error(
-        "must be an IP address with a port, such as 127.0.0.1:9000 or [::1]:9000, or a socket such as \
-         unix:/run/app.sock"
+        "must be an IP address or a host name with a port, such as 127.0.0.1:9000, [::1]:9000 or \
+         app.internal:9000, or a socket such as unix:/run/app.sock"
     )]
     Target,
     /// A status that is never tried again.
     #[error("must be 429 or 500 to 599")]
     RetryStatus,
-    /// Something that this version of the node does not do.
-    #[error("{0} are not there yet; leave it out")]
-    NotYet(&'static str),
+    /// Not a path that a check can ask for.
+    #[error("must begin with '/' and have visible characters only, at most 1024")]
+    CheckPath,
+    /// Not a status that a check can expect.
+    #[error("must be 200 to 599")]
+    CheckStatus,
+    /// Nothing is asked that could have a status.
+    #[error("needs a path; without one a connection that opens is enough")]
+    StatusesWithoutPath,
 }
 
 /// Most protocols of one API.

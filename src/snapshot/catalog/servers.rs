@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "TargetForm", into = "TargetForm")]
 pub struct TargetEntry {
-    /// `ip:port` (`[ip]:port` for IPv6) or `unix:/path`; a name is refused.
+    /// `ip:port` (`[ip]:port` for IPv6), `unix:/path`, or `name:port`, which stands for every address
+    /// that the name has at the time, each with this weight.
     pub address: String,
     /// Its share beside the others', 0 to 1000; 0 takes it out.
     pub weight: u32,
