@@ -198,8 +198,77 @@ fn what_was_not_parsed_is_not_forwarded() {
     assert_eq!(got.head.fields.get("host"), Some("gateway.test"));
     assert_eq!(got.head.fields.get("x-odd"), Some("spaced"));
     assert_eq!(got.head.fields.get("transfer-encoding"), Some("chunked"));
-    assert!(!got.head.fields.has("trailer"), "{:?}", got.head);
     assert!(!got.head.fields.has("x-trailing"), "{:?}", got.head);
+}
+
+/// A request with chunks and these trailers.
+fn with_trailers(key: &str, fields: &str, trailers: &str) -> String {
+    format!(
+        "POST /orders/1 HTTP/1.1\r\nHost: gateway.test\r\nX-API-Key: {key}\r\n{fields}\
+         Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n{trailers}\r\n"
+    )
+}
+
+#[test]
+fn trailers_of_a_request_reach_the_target_but_for_those_that_belong_into_a_header() {
+    let origin = Origin::scripted(|turn| turn.answer("ok"));
+    let gateway = Gateway::before(&origin);
+    let mut client = gateway.client();
+    let trailers = "X-Sum:7\r\nKeyway-Tenant: other\r\nContent-Length: 99\r\nGrpc-Status: 0\r\n";
+    client.send(with_trailers(
+        &gateway.world.key,
+        "Trailer: X-Sum\r\n",
+        trailers,
+    ));
+    client.read().assert_status(200);
+    // And the connection goes on behind them.
+    client.send(with_trailers(&gateway.world.key, "", ""));
+    client.read().assert_status(200);
+    let got = origin.received();
+    assert_eq!(got[0].trailers, ["X-Sum: 7", "Grpc-Status: 0"]);
+    assert_eq!(got[0].head.fields.get("trailer"), Some("X-Sum"));
+    assert_eq!(got[0].head.fields.get("keyway-tenant"), Some("acme"));
+    assert_eq!(
+        (got[0].body.as_slice(), got[1].body.as_slice()),
+        (&b"abc"[..], &b"abc"[..])
+    );
+    assert_eq!(got[1].trailers, [""; 0]);
+}
+
+#[test]
+fn trailers_of_an_answer_reach_a_client_that_wants_them() {
+    let origin = Origin::scripted(|turn| {
+        turn.send(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
+             3\r\nabc\r\n0\r\nX-Sum: 7\r\nSet-Cookie: a=b\r\nX-Request-Id: mine\r\n\r\n",
+        )?;
+        Ok(Flow::Keep)
+    });
+    let gateway = Gateway::before(&origin);
+    let mut client = gateway.client();
+    let wanted = gateway
+        .good()
+        .header("Connection", "TE")
+        .header("TE", "trailers");
+    for _ in 0..2 {
+        let answer = client.exchange(&wanted);
+        assert_eq!(
+            (answer.body.as_slice(), answer.trailers),
+            (&b"abc"[..], vec!["X-Sum: 7".to_owned()])
+        );
+        assert_eq!(answer.fields.get("trailer"), Some("X-Sum"));
+    }
+    let asked = origin.received().pop().expect("it came through").head;
+    assert_eq!(asked.fields.get("te"), Some("trailers"));
+    assert_eq!(asked.fields.get("connection"), Some("TE"));
+    for sent in [gateway.good(), wanted.http_1_0()] {
+        let answer = gateway.exchange(&sent);
+        assert_eq!(
+            (answer.body.as_slice(), answer.trailers),
+            (&b"abc"[..], Vec::new())
+        );
+        assert!(!answer.fields.has("trailer"), "{:?}", answer.head);
+    }
 }
 
 #[test]

@@ -81,6 +81,8 @@ pub struct Call {
     pub keep_alive: bool,
     /// The client waits for a 100 before it sends the body.
     pub expect_continue: bool,
+    /// It wants trailers behind an answer with chunks.
+    pub accepts_trailers: bool,
     /// HEAD: an answer without a body.
     pub is_head: bool,
     /// Sending it twice has the effect of sending it once (RFC 9110, 9.2.2).
@@ -363,6 +365,7 @@ impl Call {
             http_1_0: head.version == Version::H10,
             keep_alive: head.keep_alive,
             expect_continue: head.expect_continue,
+            accepts_trailers: head.accepts_trailers && head.version == Version::H11,
             is_head: head.method == "HEAD",
             is_idempotent: matches!(head.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE"),
             seen: Seen::default(),
@@ -386,6 +389,7 @@ impl Call {
             http_1_0: false,
             keep_alive: false,
             expect_continue: false,
+            accepts_trailers: false,
             is_head: false,
             is_idempotent: false,
             seen: Seen::default(),

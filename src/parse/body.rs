@@ -60,6 +60,7 @@ impl BodyDecoder {
                 Ok(Step {
                     consumed: run,
                     data: 0..run,
+                    trailer: 0..0,
                     done: *left == 0,
                 })
             }
@@ -67,6 +68,7 @@ impl BodyDecoder {
             Self::UntilClose => Ok(Step {
                 consumed: input.len(),
                 data: 0..input.len(),
+                trailer: 0..0,
                 done: false,
             }),
         }
@@ -104,6 +106,7 @@ mod tests {
             Ok(Step {
                 consumed: 2,
                 data: 0..2,
+                trailer: 0..0,
                 done: false
             })
         );
@@ -113,6 +116,7 @@ mod tests {
             Ok(Step {
                 consumed: 3,
                 data: 0..3,
+                trailer: 0..0,
                 done: true
             })
         );
@@ -121,6 +125,7 @@ mod tests {
             Ok(Step {
                 consumed: 0,
                 data: 0..0,
+                trailer: 0..0,
                 done: true
             })
         );
@@ -137,6 +142,7 @@ mod tests {
                 Ok(Step {
                     consumed: 0,
                     data: 0..0,
+                    trailer: 0..0,
                     done: true
                 })
             );
@@ -167,6 +173,7 @@ mod tests {
             Ok(Step {
                 consumed: 3,
                 data: 0..3,
+                trailer: 0..0,
                 done: false
             })
         );

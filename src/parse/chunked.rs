@@ -70,6 +70,8 @@ pub struct Step {
     pub consumed: usize,
     /// Where in the input this step's payload lies; often empty.
     pub data: Range<usize>,
+    /// Where in the input its part of the trailer section's field lines lies; nearly always empty.
+    pub trailer: Range<usize>,
     /// The body is over; what follows `consumed` belongs to the next message.
     pub done: bool,
 }
@@ -137,6 +139,16 @@ enum State {
     Done,
 }
 
+impl State {
+    /// What is expected belongs to a trailer's field line, or is the line behind the last one.
+    fn is_trailer(self) -> bool {
+        matches!(
+            self,
+            Self::TrailerFirst | Self::TrailerName | Self::TrailerValue | Self::TrailerLineFeed
+        )
+    }
+}
+
 impl ChunkedDecoder {
     /// A decoder at the start of a body.
     pub fn new(limits: ChunkLimits) -> Self {
@@ -158,6 +170,7 @@ impl ChunkedDecoder {
     /// end behind it. An error is final; do not step again.
     pub fn step(&mut self, input: &[u8]) -> Result<Step, FramingError> {
         let mut data = 0..0;
+        let mut trailer = 0..0;
         let mut at = 0;
         while let Some(&octet) = input.get(at) {
             match self.state {
@@ -178,6 +191,14 @@ impl ChunkedDecoder {
                     Ok(next) => {
                         self.state = next;
                         at += 1;
+                        if state.is_trailer() && next != State::EndLineFeed {
+                            let begins = if trailer.is_empty() {
+                                at - 1
+                            } else {
+                                trailer.start
+                            };
+                            trailer = begins..at;
+                        }
                     }
                     // Hand out the payload before the fault, as if it had come alone; the next
                     // step meets the same octet in the same state.
@@ -189,6 +210,7 @@ impl ChunkedDecoder {
         Ok(Step {
             consumed: at,
             data,
+            trailer,
             done: self.is_done(),
         })
     }

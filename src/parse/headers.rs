@@ -31,6 +31,8 @@ pub enum Kind {
     /// `Content_Length` or `Transfer_Encoding`: another header to us, the same one to a server that
     /// keeps headers in CGI variables.
     DisguisedFraming,
+    /// `Trailer`: announces what a chunked body may bring behind it.
+    Trailer,
     /// Any other header that belongs to one connection only.
     OtherHopByHop,
 }
@@ -43,7 +45,7 @@ pub fn kind(name: &str) -> Kind {
         4 if is(name, b"host") => Kind::Host,
         6 if is(name, b"expect") => Kind::Expect,
         7 if is(name, b"upgrade") => Kind::Upgrade,
-        7 if is(name, b"trailer") => Kind::OtherHopByHop,
+        7 if is(name, b"trailer") => Kind::Trailer,
         10 if is(name, b"connection") => Kind::Connection,
         10 if is(name, b"keep-alive") => Kind::OtherHopByHop,
         14 if is(name, b"content-length") => Kind::ContentLength,
@@ -82,11 +84,17 @@ pub fn is_hop_by_hop(name: &str) -> bool {
         | Kind::Te
         | Kind::TransferEncoding
         | Kind::Upgrade
+        | Kind::Trailer
         | Kind::OtherHopByHop => true,
         Kind::Other | Kind::ContentLength | Kind::Expect | Kind::Host | Kind::DisguisedFraming => {
             false
         }
     }
+}
+
+/// True for `Trailer`, which passes where trailers do.
+pub fn is_trailer(name: &str) -> bool {
+    kind(name) == Kind::Trailer
 }
 
 /// True if two header names are the same, whatever their case.
@@ -106,7 +114,7 @@ pub fn split_list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// `value` without `OWS` at its ends: space and tab only, unlike the standard library's trim.
-fn trim(mut value: &[u8]) -> &[u8] {
+pub fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
         value = rest;
     }
@@ -199,6 +207,8 @@ impl ConnectionOptions {
             self.keep_alive = true;
         } else if token.eq_ignore_ascii_case(b"upgrade") {
             self.upgrade = true;
+        } else if token.eq_ignore_ascii_case(b"te") {
+            // Names what is removed anyway.
         } else {
             self.names_headers = true;
             let Ok(name) = std::str::from_utf8(token) else {
@@ -240,7 +250,7 @@ mod tests {
             ("Upgrade", Kind::Upgrade),
             ("Keep-Alive", Kind::OtherHopByHop),
             ("Proxy-Connection", Kind::OtherHopByHop),
-            ("Trailer", Kind::OtherHopByHop),
+            ("Trailer", Kind::Trailer),
             ("HTTP2-Settings", Kind::OtherHopByHop),
             ("Content-Lengt", Kind::Other),
             ("Content_Length", Kind::DisguisedFraming),

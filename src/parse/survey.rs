@@ -23,7 +23,7 @@ impl<'b> Survey<'b> {
         let mut survey = Self::default();
         for header in headers {
             match kind(header.name) {
-                Kind::Other | Kind::OtherHopByHop => {}
+                Kind::Other | Kind::Trailer | Kind::OtherHopByHop => {}
                 Kind::Host => survey.host.add(header.value),
                 Kind::ContentLength => survey.framing.content_length.add(header.value),
                 Kind::TransferEncoding => survey.framing.transfer_encoding.add(header.value),

@@ -1,7 +1,7 @@
 //! Writes the head of a target's answer as the client reads it: made from the parsed form,
 //! hop-by-hop fields left out, framed for the client's version of HTTP.
 
-use crate::parse::headers::{ConnectionTokens, is_hop_by_hop};
+use crate::parse::headers::{ConnectionTokens, is_hop_by_hop, is_trailer};
 use crate::parse::{BodyFraming, ResponseHead};
 use crate::record::request_id::RequestId;
 use crate::respond::cors;
@@ -16,6 +16,8 @@ pub struct ClientSide<'a> {
     pub http_1_0: bool,
     /// The connection stays open after this answer.
     pub keep_alive: bool,
+    /// It wants trailers behind an answer.
+    pub accepts_trailers: bool,
     /// This request's id.
     pub request_id: RequestId,
     /// Changes to what the client reads.
@@ -42,7 +44,8 @@ pub fn write(
     add_fields: impl FnOnce(&mut Vec<u8>),
 ) {
     status_line(out, head);
-    fields(out, head, |name| {
+    let trailers = client.accepts_trailers && head.framing == BodyFraming::Chunked;
+    fields(out, head, trailers, |name| {
         client.edits.withhold(name) || (client.has_cors && cors::is_own_field(name))
     });
     let (encode, _) = encode_for(head.framing, client.http_1_0);
@@ -59,7 +62,7 @@ pub fn write(
 /// Appends an interim answer's head (1xx).
 pub fn write_interim(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>) {
     status_line(out, head);
-    fields(out, head, is_length);
+    fields(out, head, false, is_length);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -71,7 +74,7 @@ pub fn write_switch(
     request_id: RequestId,
 ) {
     status_line(out, head);
-    fields(out, head, is_length);
+    fields(out, head, false, is_length);
     out.extend_from_slice(b"Connection: Upgrade\r\n");
     field(out, "Upgrade", protocol.as_bytes());
     field(out, "X-Request-Id", request_id.as_bytes());
@@ -101,8 +104,14 @@ fn status_line(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends the target's fields but those that `withhold` names.
-fn fields(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, withhold: impl Fn(&str) -> bool) {
+/// Appends the target's fields but those that `withhold` names; the one that announces trailers
+/// only where they pass.
+fn fields(
+    out: &mut Vec<u8>,
+    head: &ResponseHead<'_, '_>,
+    trailers: bool,
+    withhold: impl Fn(&str) -> bool,
+) {
     let named = head
         .names_hop_headers
         .then(|| ConnectionTokens::of(head.headers));
@@ -110,7 +119,7 @@ fn fields(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, withhold: impl Fn(&str
     // what a body would have, and passes.
     for header in head.headers {
         let name = header.name;
-        let withheld = is_hop_by_hop(name)
+        let withheld = (is_hop_by_hop(name) && !(trailers && is_trailer(name)))
             || named.is_some_and(|named| named.contains(name))
             || (name.len() == 12 && name.eq_ignore_ascii_case("x-request-id"))
             || withhold(name);

@@ -110,7 +110,8 @@ impl Answer<'_> {
             }));
         }
         let (encode, ends_with_connection) = head::encode_for(head.framing, self.call.http_1_0);
-        let mut recoder = Recoder::new(head.framing, encode, u64::MAX);
+        let recoder = Recoder::new(head.framing, encode, u64::MAX);
+        let mut recoder = recoder.with_trailers(self.call.accepts_trailers);
         let rest = &input[head.head_bytes..];
         let used = recoder
             .push(rest, &mut output)
@@ -289,6 +290,7 @@ impl Answer<'_> {
         let client = ClientSide {
             http_1_0,
             keep_alive,
+            accepts_trailers: self.call.accepts_trailers,
             request_id: self.call.request_id,
             edits: self.call.response_edits(),
             has_cors: !self.call.cors.is_empty(),

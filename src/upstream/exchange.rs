@@ -74,7 +74,8 @@ pub struct Ends<'c> {
 
 /// Takes in what came with the request's head; the passage of the rest of its body.
 pub fn begin(ends: &Ends<'_>, job: &mut Job, progress: &Progress) -> Result<Recoder, Refusal> {
-    let mut upload = Recoder::new(job.call.framing, upload_encoding(job), job.body_bytes_max);
+    let upload = Recoder::new(job.call.framing, upload_encoding(job), job.body_bytes_max);
+    let mut upload = upload.with_trailers(true);
     let taken = upload.push(ends.buffered, &mut job.request_head);
     let bytes = taken.map_err(refusal_of)?;
     progress.body_bytes_buffered.set(bytes);

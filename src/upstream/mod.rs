@@ -3,7 +3,7 @@
 //! In: an [`Admission`](crate::pipeline::Admission) and the client's connection. Out: an
 //! [`exchange::Outcome`]. [`request_head`] writes what the target reads, [`pool`] keeps connections
 //! for reuse and [`connect`] takes or opens one, [`exchange`] drives both directions, [`answer`]
-//! brings the answer back, [`body`] and [`recode`] move bodies. [`upgrade`] knows who may switch
+//! brings the answer back, [`body`] and [`recode`] move bodies, with their [`trailers`]. [`upgrade`] knows who may switch
 //! protocols, and [`tunnel`] carries what follows; of it, only the frames of a [`websocket`] matter.
 
 pub mod answer;
@@ -16,6 +16,7 @@ pub mod recode;
 pub mod request_head;
 pub mod retry;
 pub mod tls;
+mod trailers;
 pub mod tries;
 pub mod tunnel;
 pub mod upgrade;

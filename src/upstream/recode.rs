@@ -2,10 +2,12 @@
 //! side expects them. Pure; [`super::body`] does the reading and writing.
 //!
 //! A chunked body is decoded and its chunks written anew, so that nothing that was not parsed (an
-//! extension, a trailer, an odd size line) reaches the next hop. Trailers are dropped.
+//! extension, an odd size line) reaches the next hop. Trailers pass where the receiving side wants
+//! them, as [`trailers`](super::trailers) says, and are dropped elsewhere.
 
 use std::io::Write;
 
+use super::trailers::Trailers;
 use crate::parse::{BodyDecoder, BodyError as DecodeError, BodyFraming, ChunkLimits};
 
 /// How the receiving side learns where the body ends.
@@ -25,6 +27,8 @@ pub struct Recoder {
     done: bool,
     payload_bytes: u64,
     payload_bytes_max: u64,
+    /// Where trailers pass; in a box, for few bodies have any.
+    trailers: Option<Box<Trailers>>,
 }
 
 /// Why a body cannot go on.
@@ -58,7 +62,17 @@ impl Recoder {
             done,
             payload_bytes: 0,
             payload_bytes_max,
+            trailers: None,
         }
+    }
+
+    /// Lets trailers pass, if the body has chunks on both sides.
+    pub fn with_trailers(mut self, wanted: bool) -> Self {
+        let chunked = matches!(self.decoder, BodyDecoder::Chunked(_));
+        if wanted && chunked && self.encode == Encode::Chunked {
+            self.trailers = Some(Box::default());
+        }
+        self
     }
 
     /// The whole body went through.
@@ -92,6 +106,9 @@ impl Recoder {
         while used < input.len() && !self.done {
             let step = self.decoder.step(&input[used..])?;
             let data = &input[used..][step.data];
+            if let Some(trailers) = &mut self.trailers {
+                trailers.take(&input[used..][step.trailer]);
+            }
             used += step.consumed;
             self.done = step.done;
             self.count(data.len())?;
@@ -144,7 +161,11 @@ impl Recoder {
 
     fn finish(&self, output: &mut Vec<u8>) {
         if self.encode == Encode::Chunked {
-            output.extend_from_slice(b"0\r\n\r\n");
+            output.extend_from_slice(b"0\r\n");
+            if let Some(trailers) = &self.trailers {
+                trailers.write(output);
+            }
+            output.extend_from_slice(b"\r\n");
         }
     }
 }
@@ -173,6 +194,25 @@ mod tests {
         assert_eq!(output, b"3\r\nabc\r\n0\r\n\r\n");
         assert_eq!(&input[used..], b"GET /");
         assert!(done);
+    }
+
+    #[test]
+    fn trailers_pass_where_they_are_wanted_however_they_are_cut() {
+        let input = b"3;x=y\r\nabc\r\n0\r\nSum: 7\r\nHost: evil\r\n\r\nGET /";
+        for piece in 1..input.len() {
+            let recoder = Recoder::new(BodyFraming::Chunked, Encode::Chunked, u64::MAX);
+            let mut recoder = recoder.with_trailers(true);
+            let (mut output, mut used) = (Vec::new(), 0);
+            while !recoder.done() {
+                let end = (used + piece).min(input.len());
+                used += recoder.push(&input[used..end], &mut output).unwrap();
+            }
+            assert!(
+                output.ends_with(b"\r\n0\r\nSum: 7\r\n\r\n"),
+                "in pieces of {piece}"
+            );
+            assert_eq!(&input[used..], b"GET /");
+        }
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use crate::accept::hops::Hops;
 use crate::authenticate::Place;
-use crate::parse::headers::{ConnectionTokens, is_hop_by_hop};
-use crate::parse::{BodyFraming, RequestHead};
+use crate::parse::headers::{ConnectionTokens, is_hop_by_hop, is_trailer};
+use crate::parse::{BodyFraming, RequestHead, Version};
 use crate::record::address_text::push_ip;
 use crate::record::request_id::RequestId;
 use crate::route::edits::Edits;
@@ -68,19 +68,24 @@ pub fn write(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, added: &Added<'_>) {
     let named = head
         .names_hop_headers
         .then(|| ConnectionTokens::of(head.headers));
+    // What it announces passes with the body's chunks.
+    let has_trailers = head.framing == BodyFraming::Chunked;
     for header in head.headers {
         let name = header.name;
-        let hop_by_hop = is_hop_by_hop(name) || named.is_some_and(|named| named.contains(name));
+        let announces = has_trailers && is_trailer(name);
+        let hop_by_hop =
+            (is_hop_by_hop(name) && !announces) || named.is_some_and(|named| named.contains(name));
         if !hop_by_hop && !is_withheld(name, added.credential) && !added.edits.withhold(name) {
             field(out, name, header.value);
         }
     }
     added.edits.write_added(out);
     write_framing(out, head.framing);
-    if let Some(protocol) = added.upgrade {
-        out.extend_from_slice(b"Connection: Upgrade\r\n");
-        field(out, "Upgrade", protocol.as_bytes());
-    }
+    write_connection(
+        out,
+        added.upgrade,
+        head.accepts_trailers && head.version == Version::H11,
+    );
     write_forwarded(out, head, added);
     if let Some(identity) = &added.identity {
         write_identity(out, identity);
@@ -92,7 +97,7 @@ pub fn write(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, added: &Added<'_>) {
 ///
 /// `_` counts as `-`: a target that keeps fields in CGI variables takes `Keyway_Tenant` for
 /// `Keyway-Tenant`, and a client that sends it would be believed.
-fn is_withheld(name: &str, credential: Option<Place<'_>>) -> bool {
+pub(super) fn is_withheld(name: &str, credential: Option<Place<'_>>) -> bool {
     let own = match name.len() {
         4 => is(name, "host"),
         6 => is(name, "expect"),
@@ -160,6 +165,24 @@ fn write_framing(out: &mut Vec<u8>, framing: BodyFraming) {
         BodyFraming::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         // A request never ends with its connection.
         BodyFraming::Empty | BodyFraming::UntilClose => {}
+    }
+}
+
+/// What is asked of this connection alone: another protocol, and trailers behind the answer (RFC 9110,
+/// section 10.1.4: "A sender of TE MUST also send a "TE" connection option").
+fn write_connection(out: &mut Vec<u8>, upgrade: Option<&str>, trailers: bool) {
+    let options: &[u8] = match (upgrade, trailers) {
+        (Some(_), true) => b"Connection: Upgrade, TE\r\n",
+        (Some(_), false) => b"Connection: Upgrade\r\n",
+        (None, true) => b"Connection: TE\r\n",
+        (None, false) => return,
+    };
+    out.extend_from_slice(options);
+    if let Some(protocol) = upgrade {
+        field(out, "Upgrade", protocol.as_bytes());
+    }
+    if trailers {
+        out.extend_from_slice(b"TE: trailers\r\n");
     }
 }
 

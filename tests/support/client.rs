@@ -30,6 +30,8 @@ pub struct Response {
     pub framing: Framing,
     /// Its body.
     pub body: Vec<u8>,
+    /// Field lines behind its body.
+    pub trailers: Vec<String>,
     /// The head as it came.
     pub head: Head,
     /// Interim heads that came before it.
@@ -184,6 +186,7 @@ impl Client {
                 fields,
                 framing,
                 body,
+                trailers: self.wire.trailers.clone(),
                 head,
                 interim,
             });

@@ -20,6 +20,8 @@ pub struct Received {
     pub head: Head,
     /// Its body, if the script read it.
     pub body: Vec<u8>,
+    /// Field lines behind its body.
+    pub trailers: Vec<String>,
     /// The script read the body to its end.
     pub whole: bool,
     /// Which connection it came on, from 1.
@@ -192,8 +194,10 @@ impl Shared {
         self.received()[number - 1].body = body.to_vec();
     }
 
-    pub(super) fn note_body_end(&self, number: usize, whole: bool) {
-        self.received()[number - 1].whole = whole;
+    pub(super) fn note_body_end(&self, number: usize, whole: bool, trailers: &[String]) {
+        let received = &mut self.received()[number - 1];
+        received.whole = whole;
+        received.trailers = trailers.to_vec();
     }
 }
 

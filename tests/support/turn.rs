@@ -62,7 +62,8 @@ impl Turn {
         }
         let framing = self.head.framing(Framing::Empty)?;
         let read = self.wire.body(framing, sink);
-        self.shared.note_body_end(self.number, read.is_ok());
+        self.shared
+            .note_body_end(self.number, read.is_ok(), &self.wire.trailers);
         read
     }
 
@@ -153,6 +154,7 @@ impl Turn {
         Received {
             head: self.head.clone(),
             body: Vec::new(),
+            trailers: Vec::new(),
             whole: false,
             connection: self.connection,
         }

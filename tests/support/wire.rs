@@ -144,6 +144,8 @@ impl Head {
 pub struct Wire {
     /// The socket.
     pub stream: Arc<TcpStream>,
+    /// Field lines behind the last body that was read.
+    pub trailers: Vec<String>,
     buffer: Vec<u8>,
 }
 
@@ -159,6 +161,7 @@ impl Wire {
         stream.set_nodelay(true).expect("a socket takes the option");
         Self {
             stream: Arc::new(stream),
+            trailers: Vec::new(),
             buffer: Vec::new(),
         }
     }
@@ -195,6 +198,7 @@ impl Wire {
 
     /// Reads a body and hands it piece by piece to `sink`.
     pub fn body(&mut self, framing: Framing, sink: &mut dyn FnMut(&[u8])) -> Result<(), Broken> {
+        self.trailers.clear();
         match framing {
             Framing::Empty => Ok(()),
             Framing::Length(bytes) => self.exactly(bytes, sink),
@@ -226,14 +230,27 @@ impl Wire {
             let Some(size) = size else {
                 return Err(Broken::Malformed(format!("chunk size {line:?}")));
             };
+            if size == 0 {
+                return self.read_trailers();
+            }
             self.exactly(size, sink)?;
             let end = self.line()?;
             if !end.is_empty() {
                 return Err(Broken::Malformed(format!("{end:?} behind a chunk")));
             }
-            if size == 0 {
+        }
+    }
+
+    fn read_trailers(&mut self) -> Result<(), Broken> {
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
                 return Ok(());
             }
+            if !line.contains(": ") {
+                return Err(Broken::Malformed(format!("trailer {line:?}")));
+            }
+            self.trailers.push(line);
         }
     }
 

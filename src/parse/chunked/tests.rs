@@ -77,6 +77,7 @@ fn payload_is_handed_out_as_it_arrives() {
             Ok(Step {
                 consumed,
                 data,
+                trailer: 0..0,
                 done
             }),
             "{input:?}"
