@@ -9,6 +9,7 @@ pub mod idle;
 pub mod memory;
 pub mod revocation;
 pub mod slow;
+pub mod upgrade;
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -23,6 +24,8 @@ pub enum Suite {
     Base,
     /// Normal traffic beside slow clients, memory of idle connections.
     Abuse,
+    /// Ten upgrades under load, to fewer and more workers.
+    Upgrade,
 }
 
 /// One measured number.
@@ -79,6 +82,7 @@ pub async fn measure(suite: Suite, quick: bool, progress: Progress) -> Outcome<V
     match suite {
         Suite::Base => base::measure(quick, progress).await,
         Suite::Abuse => abuse::measure(quick, progress).await,
+        Suite::Upgrade => upgrade::measure(progress).await,
     }
 }
 
