@@ -2,7 +2,9 @@
 //!
 //! The router judges the path that is forwarded, as it is. If an upstream then resolved `..`,
 //! decoded a slash or merged two of them, it would serve another path than the one that was
-//! judged. So a path with more than one reading is refused, not repaired.
+//! judged. So a path with more than one reading is refused, not repaired. That holds for what it
+//! reads after further decodings too: `%252e%252e` is a plain name here and `..` behind a server
+//! that decodes twice, and such servers are why people write it.
 //!
 //! Escapes of plain characters (`/%6frders` for `/orders`) have one reading, and the router knows
 //! it: see [`matcher`](super::matcher). What an upstream makes of `;` and of letter case is its
@@ -110,19 +112,67 @@ fn check_closer(path: &[u8], seen: u8) -> Result<(), PathUnsafe> {
 }
 
 /// Checks every escape on its own, and those beyond ASCII as the characters they spell.
-fn check_escapes(mut path: &[u8]) -> Result<(), PathUnsafe> {
+fn check_escapes(whole: &[u8]) -> Result<(), PathUnsafe> {
+    let mut path = whole;
+    let mut is_nested = false;
     while let Some(place) = memchr::memchr(b'%', path) {
         path = &path[place..];
         let first = escape(path).ok_or(PathUnsafe)?;
         let octets = match first {
             // A separator or a string's end to the upstream, but not to the router.
             b'/' | b'\\' | 0..=0x1f | 0x7f => return Err(PathUnsafe),
+            b'%' => {
+                is_nested = true;
+                1
+            }
             0x20..=0x7e => 1,
             0x80.. => character_octets(path, first)?,
         };
         path = &path[3 * octets..];
     }
+    if is_nested {
+        return check_readings(whole);
+    }
     Ok(())
+}
+
+/// How often a path may be decoded until no escape is left; nobody writes more for a good reason.
+const READINGS_MAX: usize = 4;
+
+/// Checks what a path with an escaped `%` reads when it is decoded again and again. Nobody has to
+/// write escapes there, so what is no escape is only text: `/100%25` passes.
+fn check_readings(path: &[u8]) -> Result<(), PathUnsafe> {
+    let mut reading = path.to_vec();
+    for _ in 0..READINGS_MAX {
+        reading = decoded(&reading);
+        if reading.split(|octet| *octet == b'/').any(is_dots) {
+            return Err(PathUnsafe);
+        }
+        let mut goes_on = false;
+        for place in memchr::memchr_iter(b'%', &reading) {
+            match escape(&reading[place..]) {
+                // Overlong forms of the separators begin with the last two.
+                Some(b'/' | b'\\' | 0..=0x1f | 0x7f | 0xc0 | 0xc1) => return Err(PathUnsafe),
+                // Whatever it stands for may make an escape of what is around it.
+                Some(_) => goes_on = true,
+                None => {}
+            }
+        }
+        if !goes_on {
+            return Ok(());
+        }
+    }
+    Err(PathUnsafe)
+}
+
+/// `text` with each escape replaced by what it stands for; what is none stays.
+fn decoded(mut text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    while let Some((octet, rest)) = first_octet(text) {
+        plain.push(octet);
+        text = rest;
+    }
+    plain
 }
 
 /// How many escapes at the start of `path` spell one character beyond ASCII.
@@ -200,7 +250,10 @@ mod tests {
             "/a%20b",
             "/%6frders",
             "/100%25",
-            "/%252e%252e",
+            "/100%25/%25",
+            "/%2541",
+            "/a%253ab%25252Bc",
+            "/%252ehidden",
             "/caf%C3%A9",
             "/%e2%82%ac/%f0%9f%92%b6",
             "/%2ehidden",
@@ -262,6 +315,28 @@ mod tests {
             "/a`",
         ] {
             assert_eq!(check_path(path), Err(PathUnsafe), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn paths_with_two_readings_behind_further_decodings_are_refused() {
+        for path in [
+            "/%252e%252e/a",
+            "/%252e",
+            "/.%252e/a",
+            "/%252e%252e;x/a",
+            "/%25%32%65%25%32%65/a",
+            "/%25252e%25252e",
+            "/a%252fb",
+            "/a%25%32%46b",
+            "/a%255cb",
+            "/a%2500",
+            "/a%25250d",
+            "/a%25c0%25af",
+            "/a%252525252541",
+            "/%252%252566",
+        ] {
+            assert_eq!(check_path(path), Err(PathUnsafe), "{path}");
         }
     }
 
