@@ -199,7 +199,11 @@ fn no_more_connections_are_made_than_allowed() {
         waiting.pass();
         turn.answer("ok")
     });
-    let gateway = before(&[&origin], |upstream| upstream.connections_max = Some(2)).start();
+    let bounded = |upstream: &mut UpstreamEntry| {
+        upstream.connections_max = Some(2);
+        upstream.waiting_max = 0;
+    };
+    let gateway = before(&[&origin], bounded).workers(1).start();
     let mut clients: Vec<_> = (0..2).map(|_| gateway.client()).collect();
     for client in &mut clients {
         client.send(gateway.good().bytes());
@@ -212,6 +216,51 @@ fn no_more_connections_are_made_than_allowed() {
     }
     gateway.get().assert_status(200);
     assert_eq!(origin.accepted(), 2);
+}
+
+#[test]
+fn a_request_waits_for_a_connection_as_long_as_it_may_take_to_have_one() {
+    let gate = Arc::new(wait::Gate::default());
+    let waiting = Arc::clone(&gate);
+    let origin = Origin::scripted(move |turn| {
+        waiting.pass();
+        turn.answer("ok")
+    });
+    let bounded = |timeout_ms: u32| {
+        move |upstream: &mut UpstreamEntry| {
+            upstream.connections_max = Some(1);
+            upstream.waiting_max = 2;
+            upstream.connect_timeout_ms = timeout_ms;
+        }
+    };
+    let mut gateway = before(&[&origin], bounded(60_000)).workers(1).start();
+    let mut clients: Vec<_> = (0..3).map(|_| gateway.client()).collect();
+    for client in &mut clients {
+        client.send(gateway.good().bytes());
+    }
+    // One is served and two wait; there is no room for a third.
+    wait::until("all to be there", || {
+        gateway.metrics().sum("keyway_requests_in_flight", &[]) > 2.5
+    });
+    gateway.get().assert_refusal(503, "upstream-busy");
+    // One that leaves makes room.
+    drop(clients.pop());
+    gate.open();
+    for client in &mut clients {
+        client.read().assert_status(200);
+    }
+    gateway.get().assert_status(200);
+    assert_eq!(origin.accepted(), 1, "each had the same connection");
+
+    let held = Origin::hanging();
+    gateway.publish(|world| {
+        world.upstream().targets = vec![held.address.to_string().into()];
+        bounded(100)(world.upstream());
+    });
+    let mut first = gateway.client();
+    first.send(gateway.good().bytes());
+    held.wait_for_requests(1);
+    gateway.get().assert_refusal(503, "upstream-busy");
 }
 
 #[test]

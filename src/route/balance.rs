@@ -21,6 +21,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use crate::io::Endpoint;
 use crate::snapshot::catalog::{BalanceEntry, Retry, Upstream};
 use crate::upstream::fitness::{Change, Fitness, Rules, Went};
+use crate::upstream::places::Places;
 use crate::upstream::retry::Budget;
 use crate::watch::outlook::{Outlook, UpstreamOutlook, endpoints};
 
@@ -33,8 +34,8 @@ pub struct Member {
     pub host: Option<Arc<str>>,
     /// Exchanges that run now.
     pub in_flight: Cell<u32>,
-    /// Connections to it, idle ones included.
-    pub connections: Rc<Cell<u32>>,
+    /// Connections to it, idle ones included, and who waits for one.
+    pub places: Rc<Places>,
     /// What its answers tell.
     pub fitness: Fitness,
     weight: Cell<u32>,
@@ -231,7 +232,7 @@ impl Member {
             endpoint,
             host,
             in_flight: Cell::new(0),
-            connections: Rc::default(),
+            places: Rc::default(),
             fitness: Fitness::new(since_ms),
             weight: Cell::new(0),
             healthy: Cell::new(true),

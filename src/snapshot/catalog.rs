@@ -252,6 +252,10 @@ pub struct UpstreamEntry {
     /// Most connections to one target, idle ones included, per worker; absent: no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections_max: Option<u32>,
+    /// Most requests of a worker that wait for a connection to one target when there are
+    /// `connections_max`, each no longer than `connect_timeout_ms`; 0: none waits.
+    #[serde(default = "usual_waiting", skip_serializing_if = "is_usual_waiting")]
+    pub waiting_max: u32,
     /// TLS to the targets; absent: plain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<UpstreamTls>,
@@ -272,6 +276,16 @@ pub struct UpstreamEntry {
     pub retry: Option<Retry>,
 }
 
+/// Requests that wait for a connection where nothing is said.
+pub fn usual_waiting() -> u32 {
+    128
+}
+
+/// Whether nothing needs to be said.
+pub fn is_usual_waiting(waiting: &u32) -> bool {
+    *waiting == usual_waiting()
+}
+
 impl Default for UpstreamEntry {
     /// An upstream without a name or a target, with the usual deadlines.
     fn default() -> Self {
@@ -285,6 +299,7 @@ impl Default for UpstreamEntry {
             host: None,
             balance: BalanceEntry::default(),
             connections_max: None,
+            waiting_max: usual_waiting(),
             tls: None,
             health: None,
             outlier: None,

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::pool::{Connection, Key, Open};
+use super::places::Open;
+use super::pool::{Connection, Key};
 use super::tls::server_name;
 use crate::io::{self, Stream};
 use crate::record::Counter;
@@ -15,22 +16,46 @@ use crate::snapshot::catalog::{Upstream, UpstreamTls};
 use crate::worker::Worker;
 use crate::worker::deadline::Watch;
 
-/// A connection to `member`, and whether it was kept from an earlier exchange. `fresh_only` asks for a
-/// new one; nobody waits for it longer than until `due_ms` (monotonic).
+/// What connection is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// None that was kept.
+    pub fresh_only: bool,
+    /// There is nobody else to ask: wait for one if there are as many as there may be.
+    pub waits: bool,
+    /// No longer than until then (monotonic).
+    pub due_ms: u64,
+}
+
+/// A connection to `member`, and whether it was kept from an earlier exchange.
 pub async fn to_member(
     worker: &Worker,
     upstream: &Upstream,
     member: &Member,
-    fresh_only: bool,
-    due_ms: u64,
+    wanted: Wanted,
 ) -> Result<(Connection, bool), Refusal> {
+    let begun_ms = worker.now_ms();
     let key = key(upstream, member);
-    if !fresh_only && let Some(kept) = worker.pool.borrow_mut().take(&key) {
-        worker.count(Counter::UpstreamReuses);
-        return Ok((kept, true));
-    }
-    let open = Open::enter(&member.connections, upstream.connections_max);
-    let open = open.ok_or(Refusal::UpstreamBusy)?;
+    let found = if member.places.has_waiting() {
+        None
+    } else {
+        find(worker, upstream, member, &key, wanted)
+    };
+    let found = match found {
+        None if wanted.waits => waited(worker, upstream, member, &key, wanted).await,
+        found => found,
+    };
+    let open = match found.ok_or(Refusal::UpstreamBusy)? {
+        Found::Kept(kept) => {
+            worker.count(Counter::UpstreamReuses);
+            return Ok((kept, true));
+        }
+        Found::Place(open) => open,
+    };
+    // What was waited is part of the time to a connection.
+    let due_ms = wanted
+        .due_ms
+        .min(begun_ms + u64::from(upstream.connect_timeout_ms));
     match opened(worker, upstream, member, due_ms).await {
         Ok(stream) => {
             worker.count(Counter::UpstreamConnects);
@@ -45,14 +70,53 @@ pub async fn to_member(
     }
 }
 
+/// A connection, or room for one.
+enum Found {
+    Kept(Connection),
+    Place(Open),
+}
+
+fn find(
+    worker: &Worker,
+    upstream: &Upstream,
+    member: &Member,
+    key: &Key,
+    wanted: Wanted,
+) -> Option<Found> {
+    if !wanted.fresh_only
+        && let Some(kept) = worker.pool.borrow_mut().take(key)
+    {
+        return Some(Found::Kept(kept));
+    }
+    member
+        .places
+        .enter(upstream.connections_max)
+        .map(Found::Place)
+}
+
+async fn waited(
+    worker: &Worker,
+    upstream: &Upstream,
+    member: &Member,
+    key: &Key,
+    wanted: Wanted,
+) -> Option<Found> {
+    let left_ms = wanted.due_ms.saturating_sub(worker.now_ms());
+    let timeout_ms = u64::from(upstream.connect_timeout_ms).min(left_ms);
+    let attempt = || find(worker, upstream, member, key, wanted);
+    let waiting = member.places.wait(upstream.waiting_max, attempt);
+    io::within(Duration::from_millis(timeout_ms), waiting)
+        .await
+        .flatten()
+}
+
 async fn opened(
     worker: &Worker,
     upstream: &Upstream,
     member: &Member,
     due_ms: u64,
 ) -> Result<Stream, Refusal> {
-    let left_ms = due_ms.saturating_sub(worker.now_ms());
-    let timeout_ms = u64::from(upstream.connect_timeout_ms).min(left_ms);
+    let timeout_ms = due_ms.saturating_sub(worker.now_ms());
     let target = &member.endpoint;
     let host = member.host.as_deref();
     let opening = async {

@@ -1,10 +1,8 @@
-//! Connections to targets: how many there are, and the idle ones that a worker keeps for itself.
-
-use std::cell::Cell;
-use std::rc::Rc;
+//! Connections to targets, and the idle ones that a worker keeps for itself.
 
 use hashbrown::HashMap;
 
+use super::places::Open;
 use crate::io::{Endpoint, Peek, Stream};
 
 /// A connection to a target, counted among those of its target while it exists.
@@ -12,37 +10,13 @@ use crate::io::{Endpoint, Peek, Stream};
 pub struct Connection {
     /// The connection.
     pub stream: Stream,
-    _open: Open,
-}
-
-/// A place among a target's connections.
-#[derive(Debug)]
-pub struct Open(Rc<Cell<u32>>);
-
-impl Open {
-    /// One more, if there are fewer than `max`.
-    pub fn enter(connections: &Rc<Cell<u32>>, max: Option<u32>) -> Option<Self> {
-        if max.is_some_and(|max| connections.get() >= max) {
-            return None;
-        }
-        connections.set(connections.get() + 1);
-        Some(Self(Rc::clone(connections)))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
-    }
+    open: Open,
 }
 
 impl Connection {
     /// A connection that took its place before it was opened.
     pub fn new(stream: Stream, open: Open) -> Self {
-        Self {
-            stream,
-            _open: open,
-        }
+        Self { stream, open }
     }
 }
 
@@ -92,7 +66,9 @@ impl Pool {
     /// Keeps a connection for a next request.
     pub fn put(&mut self, key: Key, connection: Connection, now_ms: u64) {
         let idle = self.idle.entry(key).or_default();
+        // One that is not kept is closed, and calls whoever waits by that.
         if idle.len() < self.per_target_max {
+            connection.open.rests();
             idle.push(Idle {
                 connection,
                 since_ms: now_ms,

@@ -5,14 +5,15 @@
 //! idempotent (RFC 9110, section 9.2.2: "A proxy MUST NOT automatically retry non-idempotent
 //! requests"). So a `POST` is repeated only when no connection was had. Beyond that:
 //!
-//! - a target that cannot be reached is passed over for the next one, each once;
+//! - a target that cannot be reached is passed over for the next one, each once; so is one that has as
+//!   many connections as it may, and when all have, the request waits for one of the last's;
 //! - a kept connection that ended while the request was on its way is replaced by a new one, once;
 //! - everything else is repeated as the upstream's `retry` says, within its budget.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::connect::{self, Engaged};
+use super::connect::{self, Engaged, Wanted};
 use super::exchange::{self, Ends, Outcome, Progress};
 use super::fitness::{Change, Went};
 use super::recode::Recoder;
@@ -35,6 +36,8 @@ enum Next {
     Fresh,
     /// With another target, if there is one.
     Other,
+    /// With another target, or when this one has a connection to spare.
+    Waiting,
     /// With another target, or with the same one again.
     Again,
 }
@@ -82,8 +85,12 @@ async fn one(
 ) -> Outcome {
     let member = Rc::clone(&job.member);
     *progress.target.borrow_mut() = Some(member.endpoint.clone());
-    let due_ms = tries.try_due_ms;
-    let connecting = connect::to_member(worker, upstream, &member, tries.fresh_only, due_ms);
+    let wanted = Wanted {
+        fresh_only: tries.fresh_only,
+        waits: tries.waits,
+        due_ms: tries.try_due_ms,
+    };
+    let connecting = connect::to_member(worker, upstream, &member, wanted);
     let (connection, kept) = match connecting.await {
         Ok(connected) => connected,
         Err(refusal) => return Outcome::Refused(refusal),
@@ -130,6 +137,8 @@ struct Tries<'w> {
     /// The whole request is at hand.
     is_held: bool,
     fresh_only: bool,
+    /// Nobody else is left, and the last one asked is only busy.
+    waits: bool,
     kept: bool,
     total_due_ms: u64,
     try_due_ms: u64,
@@ -151,6 +160,7 @@ impl<'w> Tries<'w> {
             upstream,
             is_held,
             fresh_only: false,
+            waits: false,
             kept: false,
             total_due_ms: upstream.total_timeout_ms.map_or(NEVER_MS, after),
             try_due_ms: NEVER_MS,
@@ -181,7 +191,9 @@ impl<'w> Tries<'w> {
         }
         match refusal {
             // Nothing was sent.
-            Refusal::ConnectFailed | Refusal::ConnectTimeout | Refusal::UpstreamBusy => Next::Other,
+            Refusal::ConnectFailed | Refusal::ConnectTimeout => Next::Other,
+            Refusal::UpstreamBusy if self.waits => Next::Done,
+            Refusal::UpstreamBusy => Next::Waiting,
             Refusal::UpstreamClosed | Refusal::UpstreamTimeout | Refusal::UpstreamMalformed => {
                 let may_repeat =
                     self.is_held && job.call.is_idempotent && progress.bytes_out.get() == 0;
@@ -211,7 +223,8 @@ impl<'w> Tries<'w> {
             // A kept connection to a target that just failed is no better than it.
             self.fresh_only = true;
         }
-        has_other || next == Next::Again
+        self.waits = !has_other && next == Next::Waiting;
+        has_other || matches!(next, Next::Again | Next::Waiting)
     }
 
     fn give_up(&self, outcome: Outcome) -> Outcome {

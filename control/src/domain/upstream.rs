@@ -4,6 +4,7 @@ use super::{Invalid, Name, UpstreamNumber};
 use keyway::io::Endpoint;
 use keyway::snapshot::catalog::{
     BalanceEntry, Breaker, HealthCheck, Outlier, Place, Retry, TargetEntry, UpstreamTls,
+    is_usual_waiting, usual_waiting,
 };
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,9 @@ pub struct UpstreamSpec {
     /// Most connections of a worker to one target.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections_max: Option<u32>,
+    /// Most requests of a worker that wait for one of these connections.
+    #[serde(skip_serializing_if = "is_usual_waiting")]
+    pub waiting_max: u32,
     /// TLS to the targets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<UpstreamTls>,
@@ -101,6 +105,10 @@ pub struct RawUpstream {
     /// Most connections of a worker to one target. Default: no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections_max: Option<u32>,
+    /// Most requests of a worker that wait for one of these connections, each no longer than
+    /// `connect_timeout_ms`; 0: none waits. Default: 128.
+    #[serde(default = "usual_waiting", skip_serializing_if = "is_usual_waiting")]
+    pub waiting_max: u32,
     /// TLS to the targets. Default: plain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<UpstreamTls>,
@@ -162,6 +170,7 @@ impl TryFrom<RawUpstream> for UpstreamSpec {
             host: raw.host,
             balance: raw.balance,
             connections_max: raw.connections_max,
+            waiting_max: raw.waiting_max,
             tls: raw.tls,
             health: raw.health,
             outlier: raw.outlier,

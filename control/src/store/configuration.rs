@@ -343,6 +343,7 @@ fn upstream_entry(upstream: &Upstream) -> UpstreamEntry {
         host: spec.host,
         balance: spec.balance,
         connections_max: spec.connections_max,
+        waiting_max: spec.waiting_max,
         tls: spec.tls,
         health: spec.health,
         outlier: spec.outlier,

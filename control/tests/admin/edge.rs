@@ -196,7 +196,7 @@ fn upstream() -> Value {
         "total_timeout_ms": 8000,
         "host": "orders.internal",
         "balance": { "hash": "key" },
-        "connections_max": 64,
+        "connections_max": 64, "waiting_max": 7,
         "tls": { "server_name": "orders.internal", "trust": "internal", "identity": "node" },
         "health": { "path": "/healthz", "host": "orders.internal", "statuses": [200], "interval_ms": 2000,
             "timeout_ms": 500, "healthy_after": 2, "unhealthy_after": 3 },

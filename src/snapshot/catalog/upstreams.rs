@@ -51,6 +51,8 @@ pub struct Upstream {
     pub balance: BalanceEntry,
     /// Most connections of a worker to one target.
     pub connections_max: Option<u32>,
+    /// Most requests of a worker that wait for a connection to one target.
+    pub waiting_max: u32,
     /// TLS to the targets, and a number that changes when it does.
     pub tls: Option<(UpstreamTls, u64)>,
     /// Active checks.
@@ -122,6 +124,7 @@ impl Upstream {
             bounded(value, TIMEOUT_MS_MAX.into(), &at.field(field))?;
         }
         bounded(entry.connections_max, 1 << 20, &at.field("connections_max"))?;
+        at_most(entry.waiting_max, 1 << 20, &at.field("waiting_max"))?;
         at_most(entry.slow_start_ms, HOUR_MS, &at.field("slow_start_ms"))?;
         if let Some(outlier) = &entry.outlier {
             check_outlier(outlier, &at.field("outlier"))?;
@@ -155,6 +158,7 @@ impl Upstream {
             total_timeout_ms: entry.total_timeout_ms,
             balance: entry.balance.clone(),
             connections_max: entry.connections_max,
+            waiting_max: entry.waiting_max,
             tls: tls.map(key),
             health: entry.health.clone(),
             outlier: entry.outlier.clone(),
@@ -183,6 +187,7 @@ impl Upstream {
             total_timeout_ms: None,
             balance: BalanceEntry::RoundRobin,
             connections_max: None,
+            waiting_max: 0,
             tls: None,
             health: None,
             outlier: None,
