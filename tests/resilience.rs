@@ -9,8 +9,8 @@ use keyway::snapshot::catalog::{
     BalanceEntry, Breaker, Outlier, Retry, UpstreamEntry, UpstreamTls,
 };
 use support::gateway::Setup;
-use support::turn::answer;
-use support::{Flow, Gateway, Origin, Pki, World, post, wait};
+use support::turn::{answer, crc32};
+use support::{Flow, Gateway, Origin, Pki, World, post, request, wait};
 
 fn before(origins: &[&Origin], change: impl FnOnce(&mut UpstreamEntry)) -> Setup {
     let addresses: Vec<_> = origins.iter().map(|origin| origin.address).collect();
@@ -73,6 +73,56 @@ fn a_target_that_breaks_off_is_passed_over_only_where_that_is_safe() {
         .filter(|got| got.head.line.starts_with("POST"))
         .count();
     assert_eq!(orders, 2);
+}
+
+#[test]
+fn a_short_body_that_comes_late_is_sent_again_with_its_request_and_a_long_one_is_not() {
+    let bad = Origin::scripted(|turn| {
+        turn.body()?;
+        Ok(Flow::Reset)
+    });
+    let good = Origin::echo();
+    let gateway = before(&[&bad, &good], |upstream| upstream.retry = Some(retry())).start();
+    let put = |bytes: usize| {
+        let mut client = gateway.client();
+        let body = vec![b'x'; bytes];
+        let sent = request("PUT", "/orders/1")
+            .key(&gateway.world.key)
+            .body(&body)
+            .bytes();
+        // The head alone, and the rest in pieces, later.
+        let head = sent.len() - bytes;
+        client.send(&sent[..head]);
+        for piece in sent[head..].chunks(bytes / 3 + 1) {
+            client.send(piece);
+        }
+        client.try_read().map(|answer| (answer.status, answer.body))
+    };
+    for _ in 0..4 {
+        let (status, echo) = put(60_000).expect("a whole answer");
+        assert_eq!(status, 200);
+        let echo: serde_json::Value = serde_json::from_slice(&echo).expect("is JSON");
+        assert_eq!(echo["body_crc32"], crc32(&vec![b'x'; 60_000]));
+    }
+    assert!(bad.requests() >= 2, "it was asked too");
+    let statuses: Vec<_> = (0..4)
+        .map(|_| put(70_000).map_or(0, |(status, _)| status))
+        .collect();
+    assert!(
+        statuses.contains(&200) && statuses.iter().any(|status| *status != 200),
+        "{statuses:?}"
+    );
+    // A client that leaves inside such a body has asked nobody.
+    let asked = bad.requests() + good.requests();
+    let mut client = gateway.client();
+    let sent = request("PUT", "/orders/1")
+        .key(&gateway.world.key)
+        .announcing(1_000)
+        .bytes();
+    client.send(sent);
+    client.finish();
+    assert!(client.try_read().is_err());
+    assert_eq!(bad.requests() + good.requests(), asked);
 }
 
 #[test]

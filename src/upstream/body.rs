@@ -96,6 +96,39 @@ pub async fn pass(
     moved
 }
 
+/// Reads the rest of a client's body into `into`, where it stays at hand.
+pub async fn hold(
+    worker: &Worker,
+    watch: &Watch,
+    recoder: &mut Recoder,
+    source: &mut ReadHalf,
+    into: &mut Vec<u8>,
+    bytes: &Cell<u64>,
+) -> Result<(), BodyError> {
+    let direction = Direction::Up;
+    let mut input = worker.buffers.take();
+    worker.body_begins(watch);
+    let mut held = Ok(());
+    while held.is_ok() && !recoder.done() {
+        let outcome;
+        direction.before_read(worker, watch);
+        (outcome, input) = source.read_up_to(input, recoder.read_max()).await;
+        direction.after_read(worker, watch, &outcome);
+        direction.note_read(bytes, &outcome);
+        held = match outcome {
+            Err(_) => Err(BodyError::Source),
+            Ok(0) => recoder.end(into).map_err(BodyError::Recode),
+            Ok(_) => recoder
+                .push(&input, into)
+                .map(|_| ())
+                .map_err(BodyError::Recode),
+        };
+        input.clear();
+    }
+    worker.buffers.give(input);
+    held
+}
+
 /// Takes one read's outcome into `pending`; `Some` with what lies beyond, once the body is whole
 /// and something does.
 fn step(

@@ -235,6 +235,33 @@ async fn converse(
     }
 }
 
+/// Reads the rest of a short body before any target is asked, so that the request can be sent again.
+/// `None` once it is there.
+pub async fn hold(
+    worker: &Worker,
+    ends: &mut Ends<'_>,
+    job: &mut Job,
+    upload: &mut Recoder,
+    progress: &Progress,
+) -> Option<Outcome> {
+    let held = body::hold(
+        worker,
+        ends.watch,
+        upload,
+        &mut ends.client.read,
+        &mut job.request_head,
+        &progress.body_bytes_in,
+    );
+    match held.await {
+        Ok(()) => {
+            ends.watch.client_free();
+            progress.uploaded.set(true);
+            None
+        }
+        Err(error) => Some(client_failed(ends.watch, error, progress)),
+    }
+}
+
 /// The client's body did not arrive whole: the exchange cannot go on.
 fn client_failed(watch: &Watch, error: BodyError, progress: &Progress) -> Outcome {
     if progress.status.get() != 0 {

@@ -1,7 +1,7 @@
 //! Runs a request until a target has answered it, or none is left that may be asked.
 //!
 //! What is repeated must be safe to repeat: nothing has gone to the client, the whole request is at
-//! hand (its body came with its head), and either no target can have seen it or its method is
+//! hand (its body came with its head, or is short and was read before), and either no target can have seen it or its method is
 //! idempotent (RFC 9110, section 9.2.2: "A proxy MUST NOT automatically retry non-idempotent
 //! requests"). So a `POST` is repeated only when no connection was had. Beyond that:
 //!
@@ -18,6 +18,7 @@ use super::exchange::{self, Ends, Outcome, Progress};
 use super::fitness::{Change, Went};
 use super::recode::Recoder;
 use crate::accept::judge::Job;
+use crate::parse::BodyFraming;
 use crate::record::Counter;
 use crate::refusal::Refusal;
 use crate::route::balance::Member;
@@ -26,6 +27,9 @@ use crate::worker::Worker;
 use crate::worker::deadline::Watch;
 
 const NEVER_MS: u64 = u64::MAX;
+
+/// Longest body that is held so that its request can be sent again, in bytes.
+const HELD_BYTES_MAX: u64 = 64 * 1024;
 
 /// How a request goes on after a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +47,12 @@ enum Next {
 }
 
 /// Runs `job` to its end.
-pub async fn run(worker: &Worker, ends: Ends<'_>, job: &mut Job, progress: &Progress) -> Outcome {
+pub async fn run(
+    worker: &Worker,
+    mut ends: Ends<'_>,
+    job: &mut Job,
+    progress: &Progress,
+) -> Outcome {
     let Some(served) = job.call.served.as_ref().map(Rc::clone) else {
         return Outcome::Refused(Refusal::NoTarget);
     };
@@ -52,6 +61,19 @@ pub async fn run(worker: &Worker, ends: Ends<'_>, job: &mut Job, progress: &Prog
         Ok(upload) => upload,
         Err(refusal) => return Outcome::Refused(refusal),
     };
+    if is_held(upstream, job, progress) {
+        // In a box for its time: most requests have no body, or one that came with the head.
+        let holding = Box::pin(exchange::hold(
+            worker,
+            &mut ends,
+            job,
+            &mut upload,
+            progress,
+        ));
+        if let Some(outcome) = holding.await {
+            return outcome;
+        }
+    }
     let mut tries = Tries::new(worker, upstream, job, progress);
     loop {
         let trial = Trial::begin(worker, upstream, Rc::clone(&job.member));
@@ -73,6 +95,20 @@ pub async fn run(worker: &Worker, ends: Ends<'_>, job: &mut Job, progress: &Prog
         worker.count(Counter::UpstreamRetries);
         progress.answer_begun.set(false);
     }
+}
+
+/// Whether the rest of the body is read before any target is asked: only where that lets the request
+/// be sent again, for others would wait for nothing. One who waits for a 100 first hears it when a
+/// target is there.
+fn is_held(upstream: &Upstream, job: &Job, progress: &Progress) -> bool {
+    let is_short =
+        matches!(job.call.framing, BodyFraming::Length(bytes) if bytes <= HELD_BYTES_MAX);
+    let has_retries = upstream.retry.as_ref().is_some_and(|rule| rule.retries > 0);
+    !progress.uploaded.get()
+        && is_short
+        && has_retries
+        && job.call.is_idempotent
+        && !job.call.expect_continue
 }
 
 /// One try.
