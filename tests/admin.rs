@@ -188,6 +188,16 @@ fn a_request_that_never_became_one_is_in_the_log_too() {
         (&line["status"], &line["refusal"]),
         (&400.into(), &"head".into())
     );
+    // What can be read of it helps whoever looks for it; a query never is in the log.
+    let mut client = gateway.client();
+    client.send("PUT /orders/7?key=hidden HTTP/1.1\r\nHost: a\r\nBad header: 1\r\n\r\n");
+    client.read().assert_refusal(400, "head-malformed");
+    let line = gateway.wait_for_log(2).remove(1);
+    assert_eq!(
+        (&line["method"], &line["path"]),
+        (&"PUT".into(), &"/orders/7".into())
+    );
+    assert!(!line.to_string().contains("hidden"), "{line}");
 }
 
 /// Runs `keyway` in a directory with these settings.

@@ -200,7 +200,7 @@ impl Connection {
     async fn ended_between(&mut self) -> CloseCause {
         match self.watch.expired() {
             Some(Waiting::Head) => {
-                let call = Call::without_head(&self.worker);
+                let call = Call::without_head(&self.worker, &self.buffer);
                 let progress = Progress::default();
                 let refused = self.refuse(call, Refusal::HeadTimeout, &progress);
                 refused.await.err().unwrap_or(CloseCause::ReadTimeout)
@@ -450,9 +450,14 @@ impl Connection {
     }
 
     fn record(&self, call: &Call, refusal: Option<Refusal>, progress: &Progress) {
+        let head = match call.head_bytes {
+            // Never a whole one: what there is of it.
+            0 => &self.buffer[..],
+            bytes => &self.buffer[..bytes.min(self.buffer.len())],
+        };
         let finished = Finished {
             call,
-            head: &self.buffer[..call.head_bytes.min(self.buffer.len())],
+            head,
             refusal,
             progress,
             peer: &self.peer,

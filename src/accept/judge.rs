@@ -13,7 +13,7 @@ use crate::accept::Peer;
 use crate::accept::hops::Hops;
 use crate::clock::Now;
 use crate::limit::{Hold, Outcome};
-use crate::parse::{BodyFraming, RequestHead, Version, parse_request};
+use crate::parse::{BodyFraming, RequestHead, Version, glimpse, parse_request};
 use crate::pipeline::{self, Admission, AnsweredBy, Bench, Seen};
 use crate::record::request_id::RequestId;
 use crate::refusal::Refusal;
@@ -219,7 +219,7 @@ pub fn judge(worker: &Worker, bytes: &[u8], peer: &Peer) -> Verdict {
             let call = Call::of(worker, bytes, &head, head_bytes);
             decide(worker, call, &head, peer)
         }
-        Err(refusal) => Verdict::Refused(Call::without_head(worker), refusal),
+        Err(refusal) => Verdict::Refused(Call::without_head(worker, bytes), refusal),
     }
 }
 
@@ -376,14 +376,16 @@ impl Call {
         }
     }
 
-    /// A request whose head could not be read: nothing is known of it.
-    pub fn without_head(worker: &Worker) -> Self {
+    /// A request whose head could not be read. Of `bytes` only what stands in their first line is told
+    /// to whoever reads the log; nothing else goes by it.
+    pub fn without_head(worker: &Worker, bytes: &[u8]) -> Self {
+        let (method, path) = glimpse(bytes).unwrap_or_default();
         Self {
             request_id: worker.mint_request_id(),
             begun: worker.clock.now(),
-            method: Span::default(),
+            method: Span::of(bytes, method),
             host: Span::default(),
-            path: Span::default(),
+            path: Span::of(bytes, path),
             head_bytes: 0,
             framing: BodyFraming::Empty,
             http_1_0: false,

@@ -29,4 +29,5 @@ pub use chunked::{ChunkLimits, ChunkedDecoder, FramingError, Step};
 pub use framing::BodyFraming;
 pub use head::{HeadLimits, RequestHead, Version, parse_request};
 pub use httparse::{Header, Status};
+pub use request_line::glimpse;
 pub use response::{ResponseError, ResponseHead, parse_response};

@@ -25,6 +25,29 @@ pub(super) fn check(line: &[u8], limits: &HeadLimits) -> Result<(), Refusal> {
     version(rest)
 }
 
+/// Longest part of a path that a glimpse shows.
+const GLIMPSE_BYTES_MAX: usize = 1_024;
+
+/// The method and the path of a head that cannot be read, as far as they can: for the log, where
+/// whoever wrote the client looks for its request. Decides nothing.
+pub fn glimpse(head: &[u8]) -> Option<(&str, &str)> {
+    let rest = method(head).ok().flatten()?;
+    let name = &head[..head.len() - rest.len() - 1];
+    let reach = &rest[..rest.len().min(GLIMPSE_BYTES_MAX)];
+    let ends = |octet: &u8| *octet == b'?' || !octets::is(*octet, octets::TARGET);
+    let end = reach.iter().position(ends).unwrap_or(reach.len());
+    let path = &reach[..end];
+    let path = if path.first() == Some(&b'/') {
+        path
+    } else {
+        &[]
+    };
+    Some((
+        std::str::from_utf8(name).ok()?,
+        std::str::from_utf8(path).ok()?,
+    ))
+}
+
 /// Checks the method; what stands behind its space, if it is whole.
 fn method(line: &[u8]) -> Result<Option<&[u8]>, Refusal> {
     let reach = &line[..line.len().min(METHOD_BYTES_MAX + 1)];
@@ -153,6 +176,30 @@ mod tests {
         ] {
             assert_eq!(verdict(line), Err(expected), "{line:?}");
         }
+    }
+
+    #[test]
+    fn a_glimpse_shows_no_more_than_a_method_and_a_path() {
+        for (head, expected) in [
+            (
+                "GET /orders/1?key=secret HTTP/1.1\r\nBad header\r\n",
+                Some(("GET", "/orders/1")),
+            ),
+            ("GET /orders/1", Some(("GET", "/orders/1"))),
+            ("GET /a\u{1}b HTTP/1.1", Some(("GET", "/a"))),
+            ("GET http://u:p@host/a HTTP/1.1", Some(("GET", ""))),
+            ("GET ", Some(("GET", ""))),
+            ("GET", None),
+            ("\u{16}\u{3}\u{1}", None),
+            ("", None),
+        ] {
+            assert_eq!(glimpse(head.as_bytes()), expected, "{head:?}");
+        }
+        let long = format!("PUT /{} HTTP/1.1", "a".repeat(5_000));
+        assert_eq!(
+            glimpse(long.as_bytes()).map(|(_, path)| path.len()),
+            Some(1_024)
+        );
     }
 
     #[test]
