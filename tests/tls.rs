@@ -207,6 +207,87 @@ fn a_client_certificate_is_asked_for_verified_and_recorded() {
     }
 }
 
+#[test]
+fn a_session_does_not_outlive_the_clients_certificate() {
+    let (origin, pki) = (Origin::echo(), Pki::new());
+    pki.sign("gateway", &["gateway.test"]);
+    // Certificates count whole seconds.
+    let clock = keyway::clock::Clock::system();
+    let end_s = clock.wall().seconds() + 3;
+    let end = std::time::UNIX_EPOCH + std::time::Duration::from_secs(end_s);
+    pki.sign_with("caller", &["caller.test"], |params| {
+        params.not_after = end.into()
+    });
+    let gateway = gateway(&origin, &pki, &["gateway"])
+        .setting(&format!("tls.client_ca = {:?}", pki.path("ca.pem")))
+        .setting("tls.client_auth = \"required\"")
+        .start();
+    let config = Arc::new(pki.client(Some("caller")));
+    let mut tls = connect(gateway.listeners[1], &config, "gateway.test");
+    ask(&gateway, &mut tls).expect("an answer");
+    let mut tls = connect(gateway.listeners[1], &config, "gateway.test");
+    ask(&gateway, &mut tls).expect("an answer");
+    assert_eq!(tls.conn.handshake_kind(), Some(HandshakeKind::Resumed));
+    wait::until("its end", || clock.wall().seconds() > end_s);
+    let mut tls = connect(gateway.listeners[1], &config, "gateway.test");
+    assert!(
+        ask(&gateway, &mut tls).is_err(),
+        "it went on with a certificate that is over"
+    );
+}
+
+#[test]
+fn renewed_certificates_end_the_sessions_of_those_before() {
+    let (origin, pki) = (Origin::echo(), Pki::new());
+    pki.sign("gateway", &["gateway.test"]);
+    let gateway = gateway(&origin, &pki, &["gateway"]).workers(1).start();
+    let config = Arc::new(pki.client(None));
+    let kind = || {
+        let mut tls = connect(gateway.listeners[1], &config, "gateway.test");
+        ask(&gateway, &mut tls).expect("an answer");
+        tls.conn.handshake_kind()
+    };
+    assert_ne!(kind(), Some(HandshakeKind::Resumed));
+    assert_eq!(kind(), Some(HandshakeKind::Resumed));
+    gateway.signal(Signal::SIGHUP);
+    wait::until("the renewal", || {
+        gateway.stderr().contains("certificates are renewed")
+    });
+    // With new keys for tickets: one that was given out before is worth nothing.
+    assert_ne!(kind(), Some(HandshakeKind::Resumed));
+    assert_eq!(kind(), Some(HandshakeKind::Resumed));
+}
+
+#[test]
+fn a_balancer_tells_of_the_client_before_the_handshake() {
+    use ppp::v2::{Builder, Command, Protocol, Version};
+    let (origin, pki) = (Origin::echo(), Pki::new());
+    pki.sign("gateway", &["gateway.test"]);
+    let gateway = gateway(&origin, &pki, &["gateway"])
+        .listen_as(&["{ address = \"127.0.0.1:0\", tls = true, proxy_protocol = true }"])
+        .start();
+    let told: SocketAddr = "203.0.113.7:4711".parse().expect("an address");
+    let flags = Version::Two | Command::Proxy;
+    let header = Builder::with_addresses(flags, Protocol::Stream, (told, gateway.listen)).build();
+    let mut socket = TcpStream::connect(gateway.listen).expect("the gateway takes connections");
+    socket
+        .set_read_timeout(Some(wait::PATIENCE))
+        .expect("a socket");
+    socket
+        .write_all(&header.expect("a header"))
+        .expect("it is read");
+    let name = ServerName::try_from("gateway.test").expect("a name");
+    let connection = ClientConnection::new(Arc::new(pki.client(None)), name).expect("a client");
+    let mut tls = StreamOwned::new(connection, socket);
+    ask(&gateway, &mut tls).expect("an answer");
+    let got = origin.only();
+    assert_eq!(got.head.fields.get("X-Forwarded-For"), Some("203.0.113.7"));
+    assert_eq!(got.head.fields.get("X-Forwarded-Proto"), Some("https"));
+    // Who begins with a handshake is not believed to be a balancer.
+    let mut tls = connect(gateway.listen, &Arc::new(pki.client(None)), "gateway.test");
+    assert!(ask(&gateway, &mut tls).is_err());
+}
+
 /// What `openssl s_client` says to the TLS listener with these words.
 fn openssl(gateway: &Gateway, words: &[&str]) -> String {
     let to = gateway.listeners[1].to_string();

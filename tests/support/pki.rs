@@ -46,8 +46,19 @@ impl Pki {
 
     /// Signs a certificate for `names`; it is `FILE.pem`, its key `FILE.key`.
     pub fn sign(&self, file: &str, names: &[&str]) {
+        self.sign_with(file, names, |_| {});
+    }
+
+    /// Like [`Pki::sign`], with a change to what is signed.
+    pub fn sign_with(
+        &self,
+        file: &str,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let params = CertificateParams::new(names).expect("good names");
+        let mut params = CertificateParams::new(names).expect("good names");
+        change(&mut params);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.authority).expect("signed");
         write(

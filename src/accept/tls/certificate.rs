@@ -87,7 +87,7 @@ pub fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, FileError
     Ok(chain)
 }
 
-/// Reads a private key in PEM that only its owner may read.
+/// Reads a private key in PEM that not everyone may read.
 pub fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
     // The open file is asked, so that what is checked is what is read.
     let open = File::open(file).map_err(|error| fault(file, error))?;

@@ -30,11 +30,20 @@ pub async fn shake_hands(
     match outcome {
         Ok(stream) => {
             drop(watch);
+            let identity = ClientIdentity::of(&stream.peer_certificates());
+            let now = worker.clock.wall();
+            if identity
+                .as_ref()
+                .is_some_and(|identity| !identity.is_valid_at(now))
+            {
+                worker.count(Counter::TlsHandshakesFailed);
+                tracing::debug!(worker = worker.index, "a client's certificate is over");
+                return None;
+            }
             worker.count(Counter::TlsHandshakes);
             if stream.is_resumed() {
                 worker.count(Counter::TlsHandshakesResumed);
             }
-            let identity = ClientIdentity::of(&stream.peer_certificates());
             Some((stream, identity))
         }
         Err(error) => {
