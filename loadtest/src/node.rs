@@ -1,9 +1,12 @@
 //! A data plane of ours: the real `keyway` with settings written for the occasion.
 
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde::Deserialize;
 
 use crate::binaries;
@@ -11,10 +14,13 @@ use crate::files;
 use crate::http::{Ask, once};
 use crate::process::{Child, Program};
 use crate::published::Published;
-use crate::trouble::Outcome;
+use crate::trouble::{Outcome, Trouble};
 
 /// Longest time from start to ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Longest time of a look at `/status` that nobody awaits.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// How to run it.
 #[derive(Clone, Debug)]
@@ -79,6 +85,48 @@ pub struct Node {
     pub admin: SocketAddr,
     /// Its access log.
     pub log: PathBuf,
+    heir: Heir,
+}
+
+/// A process that has taken over from the one that was started; nobody else would end it.
+#[derive(Debug)]
+struct Heir {
+    first: u32,
+    binary: PathBuf,
+    admin: SocketAddr,
+}
+
+impl Heir {
+    /// The process that serves now, if it is another one than the first.
+    fn pid(&self) -> Option<Pid> {
+        let mut stream = TcpStream::connect_timeout(&self.admin, LOOK).ok()?;
+        stream.set_read_timeout(Some(LOOK)).ok()?;
+        stream
+            .write_all(b"GET /status HTTP/1.1\r\nHost: heir\r\n\r\n")
+            .ok()?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page).ok()?;
+        let (_, body) = page.split_once("\r\n\r\n")?;
+        let status: serde_json::Value = serde_json::from_str(body).ok()?;
+        let pid = status["pid"]
+            .as_u64()
+            .filter(|pid| *pid != u64::from(self.first))?;
+        i32::try_from(pid).ok().map(Pid::from_raw)
+    }
+}
+
+impl Drop for Heir {
+    fn drop(&mut self) {
+        // By its program too: nothing else may be ended by the word of an address alone.
+        let is_ours = |pid: &Pid| {
+            let program = std::fs::read_link(format!("/proc/{pid}/exe"));
+            program.is_ok_and(|program| program.file_name() == self.binary.file_name())
+        };
+        if let Some(pid) = self.pid().filter(is_ours) {
+            // An error means that it has ended already.
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+    }
 }
 
 /// What `keyway run --port-file` writes once it listens.
@@ -117,13 +165,45 @@ impl Node {
         let address = *listen
             .first()
             .ok_or_else(|| child.trouble("listens nowhere"))?;
+        let heir = Heir {
+            first: child.pid(),
+            binary: settings.binary.clone(),
+            admin,
+        };
         Ok(Self {
+            heir,
             child,
             address,
             tls: listen.get(1).copied(),
             admin,
             log,
         })
+    }
+
+    /// Lets a new process take over, by the command that an operator uses.
+    ///
+    /// # Errors
+    /// When the command fails; the process before serves on then.
+    pub async fn upgrade(&self) -> Outcome<()> {
+        let output = tokio::process::Command::new(&self.heir.binary)
+            .args(["upgrade", "--admin", &self.admin.to_string()])
+            .output()
+            .await
+            .map_err(Trouble::io("run keyway upgrade"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(Trouble::wrong("keyway upgrade", said.trim().to_owned()))
+    }
+
+    /// The command that does the same.
+    pub fn upgrade_command(&self) -> String {
+        format!(
+            "{} upgrade --admin {}",
+            self.heir.binary.display(),
+            self.admin
+        )
     }
 
     /// What `/status` says.

@@ -4,7 +4,7 @@ use crate::demo::Keys;
 use crate::gateway::Gateway;
 use crate::http::{Answer, Connection};
 use crate::keys::mint;
-use crate::trouble::Outcome;
+use crate::trouble::{Outcome, Trouble};
 
 /// Requests a minute that plan `free` of the example allows.
 const FREE_PER_MINUTE: usize = 5;
@@ -72,6 +72,7 @@ pub async fn check(gateway: &mut Gateway, keys: &Keys) -> Outcome<Vec<Row>> {
     }
     rows.push(over_the_limit(&mut client, free).await?);
     rows.push(revoked(gateway, keys, &mut client).await?);
+    rows.push(upgraded(gateway, &mut client, partner).await?);
     rows.push(without_control(gateway, partner).await?);
     Ok(rows)
 }
@@ -144,6 +145,30 @@ async fn revoked(gateway: &Gateway, keys: &Keys, client: &mut Connection) -> Out
             "{} before, {} once the receipt is there",
             before.status,
             refusal(&answer)
+        ),
+    })
+}
+
+/// Lets another process of the node take over; who is connected is served to the end, and who comes
+/// then is served by the new one.
+async fn upgraded(gateway: &Gateway, client: &mut Connection, key: Option<&str>) -> Outcome<Row> {
+    let pid = async || Ok::<_, Trouble>(gateway.node.status().await?["pid"].clone());
+    let before = pid().await?;
+    gateway.node.upgrade().await?;
+    let kept = client.get("/orders/42", key).await?;
+    let mut fresh = Connection::open(gateway.node.address).await?;
+    let fresh = fresh.get("/orders/42", key).await?;
+    let another = if pid().await? == before {
+        "the same"
+    } else {
+        "another"
+    };
+    Ok(Row {
+        what: "upgraded",
+        expected: "200 on the connection from before, 200 on a new one, by another process".into(),
+        seen: format!(
+            "{} on the connection from before, {} on a new one, by {another} process",
+            kept.status, fresh.status
         ),
     })
 }

@@ -68,6 +68,7 @@ try
   {keyway_control} keys revoke {doomed_id} --wait   # with a receipt; then try it:
   curl -i -H 'X-API-Key: {doomed}' http://{address}/orders/42
   curl -s http://{admin}/status
+  {upgrade}   # another process takes over; no request is lost
 
 Ctrl-C ends everything and leaves nothing behind",
         driver = status["driver"].as_str().unwrap_or("unknown"),
@@ -85,6 +86,7 @@ Ctrl-C ends everything and leaves nothing behind",
         doomed_id = keys.doomed.id,
         free = keys.free.secret,
         keyway_control = control.command_line(),
+        upgrade = node.upgrade_command(),
     );
     signals::interrupt().await
 }

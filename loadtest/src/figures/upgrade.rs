@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use tokio::time::{Instant, sleep};
 
 use super::Figure;
@@ -12,7 +10,7 @@ use crate::gateway::start_origin;
 use crate::node::{Node, NodeSettings};
 use crate::progress::Progress;
 use crate::statistics::median;
-use crate::trouble::{Outcome, Trouble};
+use crate::trouble::Outcome;
 use crate::wrk::{self, Load};
 use crate::{files, keys, published};
 
@@ -26,18 +24,6 @@ const PAUSE: Duration = Duration::from_millis(700);
 const LOAD_S: u64 = 20;
 
 const CONNECTIONS: usize = 64;
-
-/// The process that serves last; nobody else would end it.
-struct Heir(Option<i32>);
-
-impl Drop for Heir {
-    fn drop(&mut self) {
-        if let Some(pid) = self.0 {
-            // An error means that it has ended already.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-    }
-}
 
 /// Measures it.
 ///
@@ -53,7 +39,6 @@ pub async fn measure(progress: Progress) -> Outcome<Vec<Figure>> {
     let published = published::publish(here, &minted, address, 1_000_000)?;
     let settings = NodeSettings::plain(here, published)?;
     let node = Node::start(&settings).await?;
-    let mut heir = Heir(None);
     let load = Load {
         to: node.address,
         tls: false,
@@ -67,10 +52,7 @@ pub async fn measure(progress: Progress) -> Outcome<Vec<Figure>> {
     progress.say(format!(
         "{UPGRADES} upgrades under {CONNECTIONS} connections of wrk"
     ));
-    let (measured, upgraded) = tokio::join!(
-        wrk::run(&load, here),
-        upgrade_all(&settings, &node, &mut heir)
-    );
+    let (measured, upgraded) = tokio::join!(wrk::run(&load, here), upgrade_all(&settings, &node));
     let (measured, times_ms) = (measured?, upgraded?);
     let count = |name, value: u64| Figure::at_most(name, value as f64, "", 0.0);
     let errors = measured.errors;
@@ -86,7 +68,7 @@ pub async fn measure(progress: Progress) -> Outcome<Vec<Figure>> {
 }
 
 /// Milliseconds that each of them took, from the command's start to its end.
-async fn upgrade_all(settings: &NodeSettings, node: &Node, heir: &mut Heir) -> Outcome<Vec<f64>> {
+async fn upgrade_all(settings: &NodeSettings, node: &Node) -> Outcome<Vec<f64>> {
     let file = settings.directory.join("keyway.toml");
     let mut times_ms = Vec::new();
     let mut workers = settings.workers;
@@ -104,19 +86,8 @@ async fn upgrade_all(settings: &NodeSettings, node: &Node, heir: &mut Heir) -> O
         )?;
         workers = next;
         let begun = Instant::now();
-        let output = tokio::process::Command::new(&settings.binary)
-            .args(["upgrade", "--admin", &node.admin.to_string()])
-            .output()
-            .await
-            .map_err(Trouble::io("run keyway upgrade"))?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            return Err(Trouble::wrong("keyway upgrade", said.trim().to_owned()));
-        }
+        node.upgrade().await?;
         times_ms.push(begun.elapsed().as_secs_f64() * 1e3);
-        heir.0 = node.status().await?["pid"]
-            .as_i64()
-            .and_then(|pid| pid.try_into().ok());
     }
     Ok(times_ms)
 }
