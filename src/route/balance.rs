@@ -336,4 +336,6 @@ fn score(ramp: Ramp, member: &Member, value: u64) -> f64 {
 }
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
