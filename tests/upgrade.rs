@@ -300,6 +300,29 @@ fn new_settings_may_listen_elsewhere_too_and_no_longer_somewhere() {
 }
 
 #[test]
+fn the_admin_listener_may_move_too() {
+    let origin = Origin::echo();
+    let mut line = Line::before(&origin);
+    let free = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let moved = free.local_addr().expect("is bound");
+    drop(free);
+    let from = "[admin]\nlisten = \"127.0.0.1:0\"";
+    line.change_settings(from, &format!("[admin]\nlisten = \"{moved}\""));
+    let admin = line.gateway.admin.to_string();
+    let output = Command::new(KEYWAY)
+        .args(["upgrade", "--admin", &admin, "--settings"])
+        .arg(line.gateway.path("keyway.toml"))
+        .output()
+        .expect("runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    line.gateway.admin = moved;
+    line.heirs.0.push(line.serving());
+    line.gateway.get().assert_status(200);
+    assert!(line.gateway.wait_for_exit().success());
+}
+
+#[test]
 fn sockets_of_the_service_manager_outlive_every_process() {
     let origin = Origin::echo();
     let socket = TcpListener::bind("127.0.0.1:0").expect("binds");

@@ -29,8 +29,9 @@ pub(super) struct Upgrade {
     /// The settings of the node, which name its admin listener.
     #[arg(long, value_name = "FILE", required_unless_present = "admin")]
     settings: Option<PathBuf>,
-    /// The admin listener itself; for port 0, and for settings that have changed it.
-    #[arg(long, value_name = "IP:PORT", conflicts_with = "settings")]
+    /// The admin listener of the running node itself; for port 0, and beside the settings where these
+    /// have changed it.
+    #[arg(long, value_name = "IP:PORT")]
     admin: Option<SocketAddr>,
     /// Seconds to wait until the new process serves.
     #[arg(long, value_name = "SECONDS", default_value_t = 310)]
@@ -97,12 +98,11 @@ struct Upgrades {
 
 /// Upgrades the node; says to `out` how it goes.
 pub(super) fn run(args: &Upgrade, out: &mut impl io::Write) -> Result<(), UpgradeError> {
-    let address = match (args.admin, &args.settings) {
-        (Some(address), _) => address,
-        (None, Some(file)) => Settings::read(file)?.admin.listen,
-        (None, None) => unreachable!("clap requires one of them"),
-    };
-    let old = look(address)?;
+    let settings = args.settings.as_deref().map(Settings::read).transpose()?;
+    let named = settings.map(|settings| settings.admin.listen);
+    // The old one is where it was, the new one where the settings say.
+    let addresses: Vec<SocketAddr> = args.admin.into_iter().chain(named).collect();
+    let old = look_at_first(&addresses)?;
     if old.phase != "running" {
         return Err(UpgradeError::NotRunning(old.phase));
     }
@@ -120,7 +120,7 @@ pub(super) fn run(args: &Upgrade, out: &mut impl io::Write) -> Result<(), Upgrad
     let mut silent = 0;
     for _ in 0..looks(args.wait_s) {
         pause();
-        match look(address) {
+        match look_for_other(&addresses, old.pid) {
             Ok(new) if new.pid != old.pid => {
                 serves(&new, old.pid, out);
                 return Ok(());
@@ -168,6 +168,22 @@ fn signal(pid: u32) -> Result<(), UpgradeError> {
 
 fn lives(pid: u32) -> bool {
     i32::try_from(pid).is_ok_and(|number| kill(Pid::from_raw(number), None) != Err(Errno::ESRCH))
+}
+
+fn look_at_first(addresses: &[SocketAddr]) -> Result<Status, UpgradeError> {
+    let first = addresses.first().copied();
+    // Clap asks for one of the two.
+    look(first.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0))))
+}
+
+/// What answers under another process id, or else what answers first.
+fn look_for_other(addresses: &[SocketAddr], pid: u32) -> Result<Status, UpgradeError> {
+    let mut others = addresses
+        .iter()
+        .skip(1)
+        .filter_map(|address| look(*address).ok());
+    let other = others.find(|status| status.pid != pid);
+    other.map_or_else(|| look_at_first(addresses), Ok)
 }
 
 /// One look at `/status`.
