@@ -10,14 +10,23 @@ const BOUNDLESS: ChunkLimits = ChunkLimits {
     trailer_bytes_max: u32::MAX,
 };
 
-/// The payload and how many bytes the body took; `None` while it is not over.
-pub type Answer = Result<Option<(Vec<u8>, usize)>, FramingError>;
+/// What a body holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// Its payload.
+    pub payload: Vec<u8>,
+    /// The field lines of its trailer section.
+    pub trailer: Vec<u8>,
+}
+
+/// What the body holds and how many bytes it took; `None` while it is not over.
+pub type Answer = Result<Option<(Parts, usize)>, FramingError>;
 
 /// Decodes `bytes` as they arrive in the pieces between `cuts`.
 pub fn decode(bytes: &[u8], cuts: &[usize]) -> Answer {
-    let mut payload = Vec::new();
-    let (consumed, done) = run(bytes, cuts, BOUNDLESS, &mut payload)?;
-    Ok(done.then_some((payload, consumed)))
+    let mut parts = Parts::default();
+    let (consumed, done) = run(bytes, cuts, BOUNDLESS, &mut parts)?;
+    Ok(done.then_some((parts, consumed)))
 }
 
 /// The answer's name.
@@ -40,8 +49,8 @@ pub fn check(bytes: &[u8], cuts: &[usize]) {
             trailer_bytes_max: 8,
         },
     ] {
-        let mut payloads = [Vec::new(), Vec::new(), Vec::new()];
-        let [whole, split, dripped] = &mut payloads;
+        let mut all = [Parts::default(), Parts::default(), Parts::default()];
+        let [whole, split, dripped] = &mut all;
         let answer = run(bytes, &[], limits, whole);
         assert_eq!(run(bytes, cuts, limits, split), answer, "cut at {cuts:?}");
         assert_eq!(
@@ -49,25 +58,31 @@ pub fn check(bytes: &[u8], cuts: &[usize]) {
             answer,
             "octet by octet"
         );
-        // Also of a body that breaks off or is refused: what was payload stays payload.
+        // Also of a body that breaks off or is refused: what was payload stays payload. Its trailer
+        // section matters only when it is whole.
+        if answer.is_err() {
+            for parts in [&mut *whole, &mut *split, &mut *dripped] {
+                parts.trailer.clear();
+            }
+        }
         assert_eq!(whole, split);
         assert_eq!(whole, dripped);
     }
     match (model(bytes), decode(bytes, cuts)) {
-        (Model::Whole(payload, consumed), Ok(Some(decoded))) => {
-            assert_eq!(decoded, (payload, consumed))
+        (Model::Whole(parts, consumed), Ok(Some(decoded))) => {
+            assert_eq!(decoded, (parts, consumed))
         }
         (Model::More, Ok(None)) | (Model::Refused, Err(_)) => {}
         (model, decoded) => panic!("the model says {model:?}, the decoder {decoded:?}"),
     }
 }
 
-/// Decodes into `payload`; the bytes consumed and whether the body is over.
+/// Decodes into `parts`; the bytes consumed and whether the body is over.
 fn run(
     bytes: &[u8],
     cuts: &[usize],
     limits: ChunkLimits,
-    payload: &mut Vec<u8>,
+    parts: &mut Parts,
 ) -> Result<(usize, bool), FramingError> {
     let mut ends: Vec<usize> = cuts.iter().map(|cut| (*cut).min(bytes.len())).collect();
     ends.sort_unstable();
@@ -79,7 +94,11 @@ fn run(
         while at < end && !decoder.is_done() {
             let step = decoder.step(&bytes[at..end])?;
             assert!(step.consumed > 0 && step.data.end <= step.consumed);
-            payload.extend_from_slice(&bytes[at..end][step.data]);
+            assert!(step.trailer.end <= step.consumed);
+            parts.payload.extend_from_slice(&bytes[at..end][step.data]);
+            parts
+                .trailer
+                .extend_from_slice(&bytes[at..end][step.trailer]);
             at += step.consumed;
             assert_eq!(step.done, decoder.is_done());
         }
@@ -89,7 +108,7 @@ fn run(
 
 #[derive(Debug)]
 enum Model {
-    Whole(Vec<u8>, usize),
+    Whole(Parts, usize),
     More,
     Refused,
 }
@@ -103,7 +122,7 @@ enum Stop {
 fn model(bytes: &[u8]) -> Model {
     let mut input = Input { bytes, at: 0 };
     match input.body() {
-        Ok(payload) => Model::Whole(payload, input.at),
+        Ok(parts) => Model::Whole(parts, input.at),
         Err(Stop::More) => Model::More,
         Err(Stop::Refused) => Model::Refused,
     }
@@ -146,15 +165,15 @@ impl Input<'_> {
         self.expect(|octet| octet == b'\n').map(drop)
     }
 
-    fn body(&mut self) -> Result<Vec<u8>, Stop> {
+    fn body(&mut self) -> Result<Parts, Stop> {
         let mut payload = Vec::new();
         loop {
             let size = self.chunk_size()?;
             self.chunk_extensions()?;
             self.crlf()?;
             if size == 0 {
-                self.trailers()?;
-                return Ok(payload);
+                let trailer = self.trailers()?;
+                return Ok(Parts { payload, trailer });
             }
             for _ in 0..size {
                 payload.push(self.expect(|_| true)?);
@@ -217,14 +236,16 @@ impl Input<'_> {
         self.many(is_token).map(drop)
     }
 
-    fn trailers(&mut self) -> Result<(), Stop> {
+    fn trailers(&mut self) -> Result<Vec<u8>, Stop> {
+        let begin = self.at;
         while self.peek()? != b'\r' {
             self.token()?;
             self.expect(|octet| octet == b':')?;
             self.many(is_text)?;
             self.crlf()?;
         }
-        self.crlf()
+        let section = self.bytes[begin..self.at].to_vec();
+        self.crlf().map(|()| section)
     }
 }
 
