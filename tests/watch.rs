@@ -234,6 +234,47 @@ fn checks_speak_tls_to_who_speaks_it() {
 }
 
 #[test]
+fn a_socket_in_the_file_system_is_checked_too() {
+    let directory = tempfile::tempdir().expect("makes a directory");
+    let path = directory.path().join("app.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).expect("binds");
+    let backend = Checked::named("by unix");
+    let to = backend.origin.address;
+    // Carries each connection on to an origin: what is asked of it comes by the socket.
+    std::thread::spawn(move || {
+        for near in listener.incoming().flatten() {
+            let far = std::net::TcpStream::connect(to).expect("the origin listens");
+            let (mut near_again, mut far_again) = (
+                near.try_clone().expect("is open"),
+                far.try_clone().expect("is open"),
+            );
+            let (mut near, mut far) = (near, far);
+            std::thread::spawn(move || std::io::copy(&mut near, &mut far));
+            std::thread::spawn(move || std::io::copy(&mut far_again, &mut near_again));
+        }
+    });
+    let target = format!("unix:{}", path.display());
+    let world = world(&[to], checks(Some("/health"))).with(|world| {
+        world.upstream().targets = vec![target.as_str().into()];
+    });
+    let gateway = Gateway::over(world).start();
+    let healthy = |gateway: &Gateway| {
+        let told = gateway.status()["upstreams"][0]["targets"][0].clone();
+        assert!(
+            told["address"].is_null() || told["address"] == target,
+            "{told}"
+        );
+        told["healthy"].as_bool()
+    };
+    backend.answer(500);
+    wait::until("a bad check", || healthy(&gateway) == Some(false));
+    backend.answer(200);
+    wait::until("a good check", || healthy(&gateway) == Some(true));
+    let check = backend.origin.received().pop().expect("was checked").head;
+    assert_eq!(check.fields.get("host"), Some("localhost"));
+}
+
+#[test]
 fn what_is_known_of_a_target_survives_a_new_generation() {
     let [left, right] = ["left", "right"].map(Checked::named);
     let targets = [left.origin.address, right.origin.address];
