@@ -11,6 +11,7 @@ mod check_abuse;
 mod check_dns;
 mod check_hops;
 mod check_listeners;
+mod check_state;
 mod raw;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub snapshot: SnapshotSettings,
     /// The way to control.
     pub link: LinkSettings,
+    /// What has to survive the process.
+    pub state: StateSettings,
     /// Where access log lines go.
     pub access_log: AccessLog,
     /// Whom it believes over TLS, and what it shows, by names that catalogs use.
@@ -182,6 +185,16 @@ pub struct SnapshotSettings {
 pub struct LinkSettings {
     /// Control's Unix socket; without it the snapshot directory alone is watched.
     pub socket: Option<PathBuf>,
+}
+
+/// `[state]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateSettings {
+    /// Directory of the node's own: consumed quotas, and usage that control does not have yet.
+    /// Without it both live and die with the process.
+    pub directory: Option<PathBuf>,
+    /// Most bytes of usage that wait for control on the disk.
+    pub usage_bytes_max: u64,
 }
 
 /// `[access_log]`
@@ -403,6 +416,13 @@ impl fmt::Display for Settings {
         match &self.link.socket {
             Some(socket) => writeln!(f, "control       {}", socket.display())?,
             None => writeln!(f, "control       none; the snapshot directory is watched")?,
+        }
+        match &self.state.directory {
+            Some(directory) => writeln!(f, "state         {}", directory.display())?,
+            None => writeln!(
+                f,
+                "state         none; quotas and usage end with the process"
+            )?,
         }
         match &self.access_log {
             AccessLog::Off => writeln!(f, "access log    off")?,

@@ -53,6 +53,7 @@ impl Check<'_> {
             admin: self.admin(raw.admin),
             snapshot: self.snapshot(raw.snapshot),
             link: self.link(raw.link),
+            state: self.state(raw.state),
             access_log: self.access_log(raw.access_log),
             trusted_hops: self.trusted_hops(&raw.http),
             http: self.http(&raw.http, workers),

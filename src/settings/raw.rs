@@ -27,6 +27,8 @@ pub(super) struct RawSettings {
     #[serde(default)]
     pub(super) link: RawLink,
     #[serde(default)]
+    pub(super) state: RawState,
+    #[serde(default)]
     pub(super) access_log: RawAccessLog,
     #[serde(default)]
     pub(super) http: RawHttp,
@@ -115,6 +117,13 @@ pub(super) struct RawSnapshot {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawLink {
     pub(super) socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawState {
+    pub(super) directory: Option<PathBuf>,
+    pub(super) usage_bytes_max: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

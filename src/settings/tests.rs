@@ -42,6 +42,8 @@ fn the_least_settings_get_defaults_for_everything_else() {
     assert_eq!(settings.admin.listen.to_string(), "127.0.0.1:9901");
     assert_eq!(settings.snapshot.keys_lost_max_percent, 50);
     assert_eq!(settings.link.socket, None);
+    assert_eq!(settings.state.directory, None);
+    assert_eq!(settings.state.usage_bytes_max, 1 << 30);
     assert_eq!(settings.access_log, AccessLog::Off);
     assert_eq!(settings.http, HttpLimits::default());
     assert_eq!(settings.overload, OverloadLimits::default());
@@ -58,6 +60,9 @@ fn every_setting_can_be_written() {
         listen = "[::1]:9000"
         [link]
         socket = "/run/keyway/control.sock"
+        [state]
+        directory = "state"
+        usage_bytes_max = 1048576
         [access_log]
         file = "access.log"
         [http]
@@ -86,6 +91,13 @@ fn every_setting_can_be_written() {
     assert_eq!((settings.node.as_str(), settings.workers), ("edge-1", 3));
     assert_eq!(settings.driver, DriverChoice::Epoll);
     assert_eq!(settings.admin.listen.to_string(), "[::1]:9000");
+    assert_eq!(
+        settings.state,
+        StateSettings {
+            directory: Some("/etc/keyway/state".into()),
+            usage_bytes_max: 1 << 20,
+        }
+    );
     assert_eq!(
         settings.access_log,
         AccessLog::File("/etc/keyway/access.log".into())
