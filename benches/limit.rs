@@ -8,18 +8,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use keyway::clock::{Clock, Tick};
-use keyway::limit::{Bank, CompiledLimit, Outcome, Shard, ShardSettings, headers};
-use keyway::snapshot::catalog::LimitEntry;
+use keyway::clock::{Clock, Now, Tick, WallTime};
+use keyway::limit::{
+    Bank, CompiledLimit, Demand, Outcome, Shard, ShardSettings, Subjects, headers,
+};
+use keyway::snapshot::catalog::{CalendarUnit, LimitEntry, LimitShape, LimitSubject, LimitUnit};
 
 fn limit(number: u32, requests: u64, burst: u64) -> CompiledLimit {
     let name = format!("limit-{number}");
     let entry = LimitEntry {
         number,
         name,
-        requests,
-        period_ms: 1_000,
-        burst,
+        subject: LimitSubject::Key,
+        unit: LimitUnit::Requests,
+        shape: LimitShape::Rate {
+            units: requests,
+            period_ms: 1_000,
+            burst,
+        },
+        shadow: false,
     };
     CompiledLimit::new(&entry).expect("a limit that can be held")
 }
@@ -43,16 +50,34 @@ impl Ticks {
         }
     }
 
-    fn next(&mut self) -> Tick {
+    fn next(&mut self) -> Now {
         self.now_ns += self.step_ns;
-        Tick(self.now_ns)
+        Now {
+            tick: Tick(self.now_ns),
+            wall: WallTime(1_767_225_600_000 + self.now_ns / 1_000_000),
+        }
     }
 }
 
-fn hold_and_settle(shard: &mut Shard, subject: u32, limits: &[CompiledLimit], now: Tick) -> bool {
-    match shard.hold(black_box(subject), limits, now) {
+fn of_key(key: u32) -> Subjects {
+    Subjects {
+        key,
+        app: 1,
+        tenant: 1,
+        api: 1,
+        ..Subjects::default()
+    }
+}
+
+fn hold_and_settle(shard: &mut Shard, key: u32, limits: &[CompiledLimit], now: Now) -> bool {
+    let demand = Demand {
+        subjects: of_key(black_box(key)),
+        limits: [&[], limits],
+        bytes_in: 300,
+    };
+    match shard.hold(&demand, now) {
         Ok(hold) => {
-            shard.settle(black_box(hold), Outcome::Used);
+            shard.settle(black_box(hold), Outcome::USED);
             true
         }
         Err(_) => false,
@@ -90,6 +115,28 @@ fn holds(c: &mut Criterion) {
     one_key(c, "lease hit", std::slice::from_ref(&fast), 2_000);
     let two = [fast.clone(), limit(2, 2_000_000, 1_000_000)];
     one_key(c, "lease hit, two limits", &two, 2_000);
+    let of_shape = |number, shape| {
+        let entry = LimitEntry {
+            number,
+            name: "other".into(),
+            subject: LimitSubject::Key,
+            unit: LimitUnit::Requests,
+            shape,
+            shadow: false,
+        };
+        [CompiledLimit::new(&entry).expect("a limit that can be held")]
+    };
+    let quota = of_shape(
+        3,
+        LimitShape::Quota {
+            units: 1 << 40,
+            window: CalendarUnit::Month,
+            zone: "UTC".into(),
+        },
+    );
+    one_key(c, "quota hit", &quota, 2_000);
+    let concurrent = of_shape(4, LimitShape::Concurrent { requests: 10_000 });
+    one_key(c, "place hit", &concurrent, 2_000);
     one_key(
         c,
         "lease of one unit each time",
@@ -107,15 +154,16 @@ fn around(c: &mut Criterion) {
     let mut ticks = Ticks::every(1_000);
     hold_and_settle(&mut shard, 1, &limits, ticks.next());
     c.bench_function("standing", |b| {
-        b.iter(|| shard.standing(black_box(1), &limits[0], ticks.next()));
+        b.iter(|| shard.standing(&of_key(black_box(1)), &limits[0], ticks.next()));
     });
-    let standing = shard.standing(1, &limits[0], ticks.next());
+    let standing = shard.standing(&of_key(1), &limits[0], ticks.next());
     c.bench_function("RateLimit and RateLimit-Policy", |b| {
         let mut out = Vec::with_capacity(256);
         b.iter(|| {
             out.clear();
-            headers::append_policy(&mut out, &limits);
-            headers::append_standings(&mut out, &limits, [black_box(standing)]);
+            headers::append_policy(&mut out, limits.iter());
+            let standings = limits.iter().map(|limit| (limit, black_box(standing)));
+            headers::append_binding(&mut out, standings);
             out.len()
         });
     });

@@ -182,6 +182,7 @@ impl Stage {
             limits: &mut self.limits,
             balance: &mut self.balance,
             body_bytes_max: u64::MAX,
+            head_bytes: 0,
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             request_id: self.id,
         };
@@ -189,7 +190,7 @@ impl Stage {
         match admit(&mut bench, black_box(head), self.now, &mut seen) {
             Ok(admission) => {
                 if let Some(hold) = admission.hold {
-                    self.limits.settle(hold, Outcome::Used);
+                    self.limits.settle(hold, Outcome::USED);
                 }
                 true
             }

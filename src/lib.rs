@@ -16,7 +16,7 @@
 //!
 //! Beside the flow stand [`snapshot`] (everything a request is judged by, as one immutable file),
 //! [`link`] (the threads that may block: control, admin, files), [`worker`] (one event loop per
-//! core), [`watch`] (what the node finds out about its targets by itself) and [`io`] (the only place
+//! core), [`ledger`] (consumed quotas, on the disk), [`watch`] (what the node finds out about its targets by itself) and [`io`] (the only place
 //! that names the runtime). [`node`] puts the process together,
 //! from [`settings`] and the command line in [`cli`].
 
@@ -26,6 +26,7 @@ pub mod authorize;
 pub mod cli;
 pub mod clock;
 pub mod io;
+pub mod ledger;
 pub mod limit;
 pub mod link;
 pub mod node;

@@ -23,6 +23,7 @@ pub use predecessor::Predecessor;
 pub use start::{peppers, rollback_secret};
 
 use crate::clock::{Clock, Tick};
+use crate::ledger::Ledger;
 use crate::limit::Bank;
 use crate::link::admin::Admin;
 use crate::link::feed::Link;
@@ -103,6 +104,7 @@ pub struct Node {
     bank: Arc<Bank>,
     log: Option<LogThread>,
     link: Link,
+    ledger: Ledger,
     threads: Vec<JoinHandle<()>>,
     /// Rung when a worker's state changed.
     changed: Receiver<()>,
@@ -212,7 +214,7 @@ impl Node {
         self.enter(Phase::Draining);
         // The workers close theirs; with these open as well nobody would be refused.
         self.sockets.clear();
-        match successor {
+        match &successor {
             None => notify::stopping(),
             Some(successor) => {
                 self.admin = None;
@@ -247,12 +249,16 @@ impl Node {
             tracing::warn!(workers = left, "workers did not end; leaving them");
         }
         // The workers handed over their last counts and lines before they ended.
+        if !self.ledger.stop(LAST_LINES) {
+            tracing::warn!("the ledger did not write the last consumed quotas in time");
+        }
         self.link.stop(after(clock, LAST_USAGE_NS));
         if let Some(log) = self.log
             && !log.stop(LAST_LINES)
         {
             tracing::warn!("the access log did not take its last lines in time");
         }
+        drop(successor);
         tracing::info!("the node has ended");
     }
 

@@ -21,7 +21,7 @@ use crate::authenticate::digest::Pepper;
 use crate::authenticate::{self, Shown};
 use crate::authorize::{self, Permit};
 use crate::clock::Now;
-use crate::limit::{Hold, Refused, Shard, headers};
+use crate::limit::{CompiledLimit, Demand, Hold, Refused, Shard, Subjects, headers};
 use crate::parse::{BodyFraming, RequestHead};
 use crate::record::request_id::RequestId;
 use crate::refusal::Refusal;
@@ -30,7 +30,7 @@ use crate::respond::own::OwnAnswer;
 use crate::route::affinity::{self, Told};
 use crate::route::balance::{Balance, Draw, Member};
 use crate::route::{ApiIndex, Asked, NoRoute, RouteMatch, UpstreamIndex, path};
-use crate::snapshot::catalog::{Api, BalanceEntry, Catalog, Route};
+use crate::snapshot::catalog::{Api, BalanceEntry, Catalog, Plan, Route};
 use crate::snapshot::{KeyRecord, View};
 
 /// What the decision needs beside the request: the worker's own state, borrowed for its time.
@@ -46,6 +46,8 @@ pub struct Bench<'a, 'v> {
     pub balance: &'a mut Balance,
     /// Largest announced body; `u64::MAX` for no cap.
     pub body_bytes_max: u64,
+    /// Bytes of the request's head.
+    pub head_bytes: usize,
     /// The client's address.
     pub client: IpAddr,
     /// No two requests have the same: chance, where nothing else decides.
@@ -104,6 +106,10 @@ pub struct Seen {
     pub key: Option<KeyRecord>,
     /// Number of the plan that applies.
     pub plan: Option<u32>,
+    /// Whose limits were asked; absent before that.
+    pub subjects: Option<Subjects>,
+    /// The key or its app is above the limits of plans.
+    pub unlimited: bool,
 }
 
 /// Decides one request.
@@ -140,13 +146,7 @@ pub fn admit<'v: 'h, 'h>(
         None => target(bench, (api, route), head, permit.as_ref(), (seen, now))?,
     };
     // Hold last: a request with nowhere to go must not spend its caller's allowance.
-    let hold = match &permit {
-        Some(permit) => {
-            seen.plan = Some(permit.plan().number);
-            Some(hold(bench.limits, permit, now)?)
-        }
-        None => None,
-    };
+    let hold = hold(bench, api, permit.as_ref(), head, (seen, now))?;
     Ok(Admission {
         permit,
         api,
@@ -246,16 +246,57 @@ fn check_body(framing: BodyFraming, bytes_max: u64) -> Result<(), Refusal> {
     }
 }
 
-fn hold(limits: &mut Shard, permit: &Permit<'_>, now: Now) -> Result<Hold, Refusal> {
-    limits
-        .hold(permit.key().number, &permit.plan().compiled, now.tick)
-        .map_err(|refused| {
-            match refused {
-                Refused::Spent { retry_after_ns, .. } => Refusal::LimitReached {
-                    retry_after_s: headers::retry_after_s(retry_after_ns),
-                },
-                // What cannot be counted must not pass.
-                Refused::Bank(_) => Refusal::LimitUnavailable,
-            }
-        })
+/// Takes what the request needs of the limits of its API and of its caller's plan.
+fn hold(
+    bench: &mut Bench<'_, '_>,
+    api: &Api,
+    permit: Option<&Permit<'_>>,
+    head: &RequestHead<'_, '_>,
+    (seen, now): (&mut Seen, Now),
+) -> Result<Option<Hold>, Refusal> {
+    let subjects = subjects(api, permit, bench.client);
+    seen.plan = permit.map(|permit| permit.plan().number);
+    seen.subjects = Some(subjects);
+    seen.unlimited = permit.is_some_and(Permit::is_unlimited);
+    let body_bytes = match head.framing {
+        BodyFraming::Length(bytes) => bytes,
+        // Nobody knows yet; it is counted at the end.
+        _ => 0,
+    };
+    let demand = Demand {
+        subjects,
+        limits: limits_of(api, permit.filter(|p| !p.is_unlimited()).map(Permit::plan)),
+        bytes_in: (bench.head_bytes as u64).saturating_add(body_bytes),
+    };
+    if demand.limits.iter().all(|limits| limits.is_empty()) {
+        return Ok(None);
+    }
+    match bench.limits.hold(&demand, now) {
+        Ok(hold) => Ok(Some(hold)),
+        Err(Refused::Spent { retry_after_ns, .. }) => Err(Refusal::LimitReached {
+            retry_after_s: headers::retry_after_s(retry_after_ns),
+        }),
+        // What cannot be counted must not pass.
+        Err(Refused::Bank(_)) => Err(Refusal::LimitUnavailable),
+    }
+}
+
+fn subjects(api: &Api, permit: Option<&Permit<'_>>, client: IpAddr) -> Subjects {
+    let of_api = Subjects {
+        api: api.number,
+        client,
+        ..Subjects::default()
+    };
+    permit.map_or(of_api, |permit| Subjects {
+        key: permit.key().number,
+        app: permit.app().number,
+        tenant: permit.tenant().number,
+        ..of_api
+    })
+}
+
+/// The limits that a request is held to: those of its API, and those of its plan where it has one
+/// and is not above it.
+pub fn limits_of<'c>(api: &'c Api, plan: Option<&'c Plan>) -> [&'c [CompiledLimit]; 2] {
+    [&api.limits, plan.map_or(&[], |plan| &plan.compiled)]
 }

@@ -52,9 +52,10 @@ pub fn api(text: &str) -> ApiSpec {
 pub fn plan(text: &str, apis: &[&str]) -> PlanSpec {
     let limit = RawLimit {
         name: "burst".to_owned(),
-        requests: 10,
-        per: Period::Second,
+        requests: Some(10),
+        per: Some(Period::Second),
         burst: Some(20),
+        ..RawLimit::default()
     };
     let raw = RawPlan {
         name: text.to_owned(),
@@ -82,6 +83,7 @@ pub fn new_key(app: AppNumber, n: u64) -> NewKey {
         environment: Environment::Live,
         validity: Validity::ALWAYS,
         attributes: Attributes::default(),
+        unlimited: false,
     }
 }
 
@@ -109,6 +111,7 @@ pub fn lay_out(tx: &mut Tx<'_>) -> Result<Subscription, StoreError> {
         AppSpec {
             name: name("mobile"),
             enabled: true,
+            unlimited: false,
         },
     )?;
     tx.subscription_create(NewSubscription {

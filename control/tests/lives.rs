@@ -186,6 +186,7 @@ async fn make_app(running: &Running, model: &mut Model) {
                 AppSpec {
                     name: app,
                     enabled: true,
+                    unlimited: false,
                 },
             )?;
             if lend {

@@ -224,7 +224,7 @@ impl Connection {
         drop(job.in_flight.take());
         let request_head = std::mem::take(&mut job.request_head);
         self.worker.buffers.give(request_head);
-        self.settle(&mut job, &outcome);
+        self.settle(&mut job, &outcome, &progress);
         match outcome {
             Outcome::Answered(beyond) => {
                 self.record(&job.call, None, &progress);
@@ -248,7 +248,7 @@ impl Connection {
     }
 
     /// A request that reached no target gives its allowance back.
-    fn settle(&self, job: &mut Job, outcome: &Outcome) {
+    fn settle(&self, job: &mut Job, outcome: &Outcome, progress: &Progress) {
         let unused = matches!(
             outcome,
             Outcome::Refused(
@@ -263,7 +263,10 @@ impl Connection {
             let settlement = if unused {
                 Settlement::Unused
             } else {
-                Settlement::Used
+                Settlement::Used {
+                    bytes_in: job.call.head_bytes as u64 + progress.body_bytes_in.get(),
+                    bytes_out: progress.bytes_out.get(),
+                }
             };
             self.worker.limits.borrow_mut().settle(hold, settlement);
         }

@@ -184,6 +184,10 @@ impl Job {
 }
 
 /// What becomes of the bytes.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most verdicts are the large one, and a box would cost each of them an allocation"
+)]
 #[derive(Debug)]
 pub enum Verdict {
     /// Not a whole head yet.
@@ -241,6 +245,7 @@ fn decide(worker: &Worker, mut call: Call, head: &RequestHead<'_, '_>, peer: &Pe
         limits: &mut limits,
         balance: &mut balance,
         body_bytes_max: worker.body_bytes_max,
+        head_bytes: call.head_bytes,
         client: call.client.unwrap_or(peer.address.ip()),
         request_id: call.request_id,
     };
@@ -264,7 +269,7 @@ fn decide(worker: &Worker, mut call: Call, head: &RequestHead<'_, '_>, peer: &Pe
                 AnsweredBy::Route(_) | AnsweredBy::Preflight(..) => {
                     let own = write_own(out, head, &mut call, &admission);
                     if let Some(hold) = admission.hold {
-                        limits.settle(hold, Outcome::Used);
+                        limits.settle(hold, cost_of_own(&call, &admission.by));
                     }
                     call.served = Some(Rc::clone(&served));
                     return Verdict::Own(call, own);
@@ -289,6 +294,18 @@ fn decide(worker: &Worker, mut call: Call, head: &RequestHead<'_, '_>, peer: &Pe
                 in_flight: Some(worker.overload.enter()),
             })
         }
+    }
+}
+
+/// What an answer of the gateway's own costs: its head is not written yet, and not worth counting.
+fn cost_of_own(call: &Call, by: &AnsweredBy<'_, '_>) -> Outcome {
+    let body = match by {
+        AnsweredBy::Route(answer) => answer.body.len(),
+        AnsweredBy::Preflight(..) | AnsweredBy::Target(_) => 0,
+    };
+    Outcome::Used {
+        bytes_in: call.head_bytes as u64,
+        bytes_out: body as u64,
     }
 }
 

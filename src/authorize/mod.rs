@@ -33,6 +33,11 @@ impl<'v> Permit<'v> {
         self.tenant
     }
 
+    /// Whether the limits of the plan do not hold for this caller.
+    pub fn is_unlimited(&self) -> bool {
+        self.key.unlimited || self.app.unlimited
+    }
+
     /// The plan under which the app may use the API.
     pub fn plan(&self) -> &'v Plan {
         self.plan

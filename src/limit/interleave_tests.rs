@@ -17,6 +17,7 @@ const SHARE: Share = Share {
     span_x16: 30,
     parts: 2,
     units_max: 3,
+    workers: 2,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,7 +89,7 @@ impl Worker {
             return false;
         };
         self.loaded = None;
-        let Ok(mut slice) = debit(loaded, self.lease.slice, TERMS, &SHARE, at) else {
+        let Ok(mut slice) = debit(loaded, self.lease.slice, TERMS, &SHARE, at, 1) else {
             return true;
         };
         if *word != loaded {

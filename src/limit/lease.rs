@@ -22,19 +22,29 @@ impl Slice {
         self.start >= self.end
     }
 
-    /// Takes the slot of one unit at `at`; `None` if no whole slot is left at or after `at`.
+    /// Takes slots of this span at `at`; `None` if so much is not left at or after `at`.
     ///
     /// The part before `at` is lost, as the overflow of a full bucket is: a unit spent in a slot
     /// of the past would let a rested worker exceed the burst.
     #[inline]
-    pub fn spend(&mut self, interval_x16: u64, at: Point) -> Option<Slice> {
+    pub fn spend(&mut self, span_x16: u64, at: Point) -> Option<Slice> {
         let start = self.start.max(at);
-        let end = start.plus(interval_x16);
+        let end = start.plus(span_x16);
         if end > self.end {
             return None;
         }
         self.start = end;
         Some(Slice { start, end })
+    }
+
+    /// Takes at most `span_x16` of what is left at or after `at`; says how much.
+    pub fn take_span(&mut self, span_x16: u64, at: Point) -> u64 {
+        let start = self.start.max(at);
+        let taken_x16 = span_x16.min(self.end.since(start));
+        if taken_x16 > 0 {
+            self.start = start.plus(taken_x16);
+        }
+        taken_x16
     }
 
     /// Whole units left at `at`.

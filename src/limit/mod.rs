@@ -1,9 +1,13 @@
 //! Limits: the last stage that may refuse a request before it costs anything.
 //!
-//! Takes a subject (a key's number), the [`CompiledLimit`]s of its plan and a
-//! [`Tick`](crate::clock::Tick); answers a [`Hold`] or a [`Refused`]. Each worker has a [`Shard`];
+//! Takes a [`Demand`] (whose request it is, and the [`CompiledLimit`]s of its API and plan) and a
+//! time; answers a [`Hold`] of all limits together or a [`Refused`]. Each worker has a [`Shard`];
 //! all shards of a node draw on one [`Bank`] of shared words. Absent on purpose: counting first
 //! and reconciling later, which admits too much by as many bursts as there are workers.
+//!
+//! A limit has one of three shapes: a rate ([`rate`]), a quota of the calendar ([`quota`]), or so many
+//! requests in flight ([`concurrency`]). What follows is about rates; the other two count, and a
+//! count is exact by itself as long as what is leased is taken first.
 //!
 //! # How it works
 //!
@@ -33,10 +37,14 @@
 //!
 //! Nothing in it asks how many workers there are, how old a lease is, in which order they
 //! reconcile, in which process they run, or whether one dies: what a dead worker held is lost,
-//! never given twice. A unit
-//! given back ([`Outcome::Unused`]) gives back its slot, which is spent by the same rule. Across
-//! a change of a limit's terms the word stays, so what was spent stays spent; an interval that
-//! spans the change admits at most what the terms before and after admit together.
+//! never given twice. A unit given back ([`Outcome::Unused`]) gives back its slot, which is spent by
+//! the same rule. Across a change of a limit's terms the word stays, so what was spent stays spent;
+//! an interval that spans the change admits at most what the terms before and after admit together.
+//!
+//! *Bytes* are units like requests, but nobody knows in advance how many an answer has. What is known
+//! is held (head and announced body; one byte of an answer), and the rest is debited at the end, also
+//! beyond the burst: later requests wait until it is paid off. So an interval admits at most what the
+//! rule says and what the requests in flight at its end bring.
 //!
 //! # What it costs
 //!
@@ -45,14 +53,24 @@
 //! once. So a key whose demand is above its limit loses nothing to leases lying elsewhere, and
 //! one far below it moves the shared word a few times a reconciliation instead of once a request.
 
+mod addresses;
 pub mod bank;
 mod book;
+mod calendar;
+pub mod compiled;
+mod concurrency;
 mod entry;
 pub mod headers;
+pub mod hold;
+pub mod journal;
 pub mod lease;
 mod memory;
+mod quota;
+mod rate;
 pub mod schedule;
 pub mod shard;
+pub mod standing;
+pub mod subjects;
 pub mod tag;
 
 #[cfg(test)]
@@ -62,10 +80,18 @@ mod model;
 #[cfg(test)]
 mod property_tests;
 #[cfg(test)]
+mod shape_tests;
+#[cfg(test)]
 mod shard_tests;
 #[cfg(test)]
 mod simulate;
+#[cfg(test)]
+mod simulate_shapes;
 
 pub use bank::{Bank, BankFull};
-pub use schedule::{CompiledLimit, LimitError};
-pub use shard::{Hold, Outcome, Refused, Shard, ShardCounts, ShardSettings, Standing};
+pub use compiled::{CompiledLimit, LimitError};
+pub use hold::{Hold, Outcome};
+pub use quota::word_of as quota_word;
+pub use shard::{LimitTally, Refused, Shard, ShardCounts, ShardSettings};
+pub use standing::Standing;
+pub use subjects::{Demand, Subjects};

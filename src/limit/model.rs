@@ -3,24 +3,116 @@
 //! Shares no code with the limiter: its times are multiplied by the requests instead of dividing
 //! the period by them, so it knows no rounding.
 
-use crate::clock::Tick;
-use crate::limit::schedule::CompiledLimit;
-use crate::snapshot::catalog::LimitEntry;
+use crate::clock::{Now, Tick, WallTime};
+use crate::limit::compiled::{CompiledLimit, Rate, Shape};
+use crate::limit::{Demand, Hold, Refused, Shard, Standing, Subjects};
+use crate::snapshot::catalog::{CalendarUnit, LimitEntry, LimitShape, LimitSubject, LimitUnit};
 
-/// A limit as the catalog writes it.
+/// A rate of each key as the catalog writes it.
 pub fn entry(number: u32, requests: u64, period_ms: u64, burst: u64) -> LimitEntry {
+    of_shape(
+        number,
+        LimitShape::Rate {
+            units: requests,
+            period_ms,
+            burst,
+        },
+    )
+}
+
+/// A quota of each key, by UTC.
+pub fn quota(number: u32, units: u64, window: CalendarUnit) -> LimitEntry {
+    let zone = "UTC".into();
+    of_shape(
+        number,
+        LimitShape::Quota {
+            units,
+            window,
+            zone,
+        },
+    )
+}
+
+/// A limit on what each key has in flight.
+pub fn concurrent(number: u32, requests: u32) -> LimitEntry {
+    of_shape(number, LimitShape::Concurrent { requests })
+}
+
+fn of_shape(number: u32, shape: LimitShape) -> LimitEntry {
     LimitEntry {
         number,
         name: format!("limit-{number}"),
-        requests,
-        period_ms,
-        burst,
+        subject: LimitSubject::Key,
+        unit: LimitUnit::Requests,
+        shape,
+        shadow: false,
     }
 }
 
 /// A limit as the limiter takes it.
+pub fn compiled(entry: &LimitEntry) -> CompiledLimit {
+    CompiledLimit::new(entry).unwrap()
+}
+
+/// A rate as the limiter takes it.
 pub fn limit(number: u32, requests: u64, period_ms: u64, burst: u64) -> CompiledLimit {
-    CompiledLimit::new(&entry(number, requests, period_ms, burst)).unwrap()
+    compiled(&entry(number, requests, period_ms, burst))
+}
+
+/// What a rate is held to.
+pub fn rate(limit: &CompiledLimit) -> &Rate {
+    match &limit.shape {
+        Shape::Rate(rate) => rate,
+        other => panic!("expected a rate, got {other:?}"),
+    }
+}
+
+/// Requests, period in milliseconds and burst of a rate.
+pub fn numbers(entry: &LimitEntry) -> (u64, u64, u64) {
+    match entry.shape {
+        LimitShape::Rate {
+            units,
+            period_ms,
+            burst,
+        } => (units, period_ms, burst),
+        ref other => panic!("expected a rate, got {other:?}"),
+    }
+}
+
+/// A moment of both clocks: the wall clock began at this machine's start, in 2026.
+pub fn now(tick: Tick) -> Now {
+    Now {
+        tick,
+        wall: WallTime(1_767_225_600_000 + tick.millis()),
+    }
+}
+
+/// Whose request it is, where only the key matters.
+pub fn of_key(key: u32) -> Subjects {
+    Subjects {
+        key,
+        ..Subjects::default()
+    }
+}
+
+/// Holds for a request of a key.
+pub fn ask(
+    shard: &mut Shard,
+    key: u32,
+    limits: &[CompiledLimit],
+    tick: Tick,
+) -> Result<Hold, Refused> {
+    let demand = Demand {
+        subjects: of_key(key),
+        limits: [&[], limits],
+        bytes_in: 0,
+    };
+    shard.hold(&demand, now(tick))
+}
+
+/// What a key may be told.
+pub fn standing(shard: &Shard, key: u32, limit: &CompiledLimit, tick: Tick) -> Standing {
+    shard.standing(&of_key(key), limit, now(tick))
 }
 
 /// Nanoseconds as a time.
@@ -31,6 +123,34 @@ pub fn ns(ns: u64) -> Tick {
 /// Milliseconds as a time.
 pub fn ms(ms: u64) -> Tick {
     Tick(ms * 1_000_000)
+}
+
+/// A reproducible source of numbers (splitmix64).
+pub struct Dice(u64);
+
+impl Dice {
+    /// The numbers of this seed.
+    pub fn of(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.roll() % end.max(1)
+    }
+
+    /// One of so many.
+    pub fn one_of(&mut self, count: usize) -> usize {
+        usize::try_from(self.below(count as u64)).unwrap()
+    }
 }
 
 /// The generic cell rate algorithm, word by word.
@@ -47,10 +167,11 @@ pub struct Ideal {
 impl Ideal {
     /// Exactly the rate that was written, without any rounding.
     pub fn exact(entry: &LimitEntry) -> Self {
+        let (requests, period_ms, burst) = numbers(entry);
         Self {
-            scale: u128::from(entry.requests),
-            step: u128::from(entry.period_ms) * 1_000_000,
-            burst: u128::from(entry.burst),
+            scale: u128::from(requests),
+            step: u128::from(period_ms) * 1_000_000,
+            burst: u128::from(burst),
             tat: 0,
         }
     }
@@ -59,8 +180,8 @@ impl Ideal {
     pub fn rounded(limit: &CompiledLimit) -> Self {
         Self {
             scale: 16,
-            step: u128::from(limit.terms.interval_x16),
-            burst: u128::from(limit.burst),
+            step: u128::from(rate(limit).terms.interval_x16),
+            burst: u128::from(rate(limit).burst),
             tat: 0,
         }
     }
@@ -99,6 +220,7 @@ fn the_model_refuses_exactly_what_exceeds_some_interval() {
     let arrivals = [
         0, 0, 0, 300, 333, 334, 334, 700, 1000, 1001, 1001, 1400, 9000, 9000, 9000,
     ];
+    let (requests, _, burst) = numbers(&entry);
     let mut ideal = Ideal::exact(&entry);
     let mut admitted: Vec<u64> = Vec::new();
     for now_ms in arrivals {
@@ -107,7 +229,7 @@ fn the_model_refuses_exactly_what_exceeds_some_interval() {
             let count = u64::try_from(admitted.len() - first).unwrap();
             let span_ms = now_ms - admitted[first];
             // count <= burst + rate * span, in thousandths of requests
-            count * 1000 <= entry.burst * 1000 + entry.requests * span_ms
+            count * 1000 <= burst * 1000 + requests * span_ms
         });
         assert_eq!(ideal.admits(ms(now_ms)), within, "at {now_ms} ms");
         if !within {

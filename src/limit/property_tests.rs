@@ -6,7 +6,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::clock::{Clock, Tick};
-use crate::limit::model::{Ideal, assert_conforms, entry, ms};
+use crate::limit::model::{
+    Ideal, ask, assert_conforms, compiled, entry, ms, now as now_of, numbers, rate,
+};
 use crate::limit::{Bank, CompiledLimit, Hold, Outcome, Shard, ShardSettings};
 use crate::snapshot::catalog::LimitEntry;
 
@@ -64,7 +66,10 @@ fn any_gap() -> impl Strategy<Value = u64> {
 
 /// A gap in thousandths of the limit's emission interval, in nanoseconds.
 fn gap_ns(entry: &LimitEntry, gap: u64) -> u64 {
-    let emission_ns = entry.period_ms * 1_000_000 / entry.requests;
+    let emission_ns = {
+        let (requests, period_ms, _) = numbers(entry);
+        period_ms * 1_000_000 / requests
+    };
     emission_ns * gap / 1_000
 }
 
@@ -76,7 +81,7 @@ struct Running {
 
 /// Plays a script; answers when the requests that count were admitted.
 fn play(entry: &LimitEntry, workers: usize, script: &[(u64, Step)]) -> Vec<Tick> {
-    let limits = [CompiledLimit::new(entry).unwrap()];
+    let limits = [compiled(entry)];
     let (bank, settings, mut shards) = shards_on_bank(workers);
     let mut running: Vec<Running> = Vec::new();
     let mut counted = Vec::new();
@@ -85,7 +90,7 @@ fn play(entry: &LimitEntry, workers: usize, script: &[(u64, Step)]) -> Vec<Tick>
         now = Tick(now.0 + gap_ns(entry, *gap));
         let (ended, used) = match *step {
             Step::Ask { worker } => {
-                if let Ok(hold) = shards[worker].hold(KEY, &limits, now) {
+                if let Ok(hold) = ask(&mut shards[worker], KEY, &limits, now) {
                     running.push(Running {
                         worker,
                         started: now,
@@ -98,7 +103,7 @@ fn play(entry: &LimitEntry, workers: usize, script: &[(u64, Step)]) -> Vec<Tick>
             Step::SettleNewest { used } => (running.pop(), used),
             Step::SettleOldest { .. } => (None, true),
             Step::Reconcile { worker } => {
-                shards[worker].reconcile(now);
+                shards[worker].reconcile(now_of(now));
                 (None, true)
             }
             Step::Die { worker } => {
@@ -119,7 +124,7 @@ fn play(entry: &LimitEntry, workers: usize, script: &[(u64, Step)]) -> Vec<Tick>
             hold,
         }) = ended
         {
-            let outcome = if used { Outcome::Used } else { Outcome::Unused };
+            let outcome = if used { Outcome::USED } else { Outcome::Unused };
             shards[worker].settle(hold, outcome);
             if used {
                 counted.push(started);
@@ -132,7 +137,7 @@ fn play(entry: &LimitEntry, workers: usize, script: &[(u64, Step)]) -> Vec<Tick>
         hold,
     } in running
     {
-        shards[worker].settle(hold, Outcome::Used);
+        shards[worker].settle(hold, Outcome::USED);
         counted.push(started);
     }
     assert!(shards.iter().all(|shard| shard.held() == 0));
@@ -147,19 +152,19 @@ proptest! {
         entry in any_limit(),
         script in prop::collection::vec((any_gap(), prop::bool::weighted(0.1)), 1..400),
     ) {
-        let limits = [CompiledLimit::new(&entry).unwrap()];
+        let limits = [compiled(&entry)];
         let mut shard = shards(1).remove(0);
         let mut naive = Ideal::rounded(&limits[0]);
         let mut now = ms(10);
         for (gap, reconciles) in script {
             now = Tick(now.0 + gap_ns(&entry, gap));
             if reconciles {
-                shard.reconcile(now);
+                shard.reconcile(now_of(now));
             }
-            let hold = shard.hold(KEY, &limits, now);
+            let hold = ask(&mut shard, KEY, &limits, now);
             prop_assert_eq!(hold.is_ok(), naive.admits(now));
             if let Ok(hold) = hold {
-                shard.settle(hold, Outcome::Used);
+                shard.settle(hold, Outcome::USED);
             }
         }
     }
@@ -179,24 +184,24 @@ proptest! {
         entry in any_limit(),
         asks in prop::collection::vec((any_gap(), 0_usize..3), 1..200),
     ) {
-        let limits = [CompiledLimit::new(&entry).unwrap()];
+        let limits = [compiled(&entry)];
         let mut shards = shards(3);
         let mut now = ms(10);
         for (gap, worker) in asks {
             now = Tick(now.0 + gap_ns(&entry, gap));
-            if let Ok(hold) = shards[worker].hold(KEY, &limits, now) {
-                shards[worker].settle(hold, Outcome::Used);
+            if let Ok(hold) = ask(&mut shards[worker], KEY, &limits, now) {
+                shards[worker].settle(hold, Outcome::USED);
             }
         }
-        let rested = Tick(now.0 + limits[0].terms.capacity_x16.div_ceil(16));
-        for _ in 0..entry.burst {
-            let hold = shards[0].hold(KEY, &limits, rested);
+        let rested = Tick(now.0 + rate(&limits[0]).terms.capacity_x16.div_ceil(16));
+        for _ in 0..numbers(&entry).2 {
+            let hold = ask(&mut shards[0], KEY, &limits, rested);
             prop_assert!(hold.is_ok());
             if let Ok(hold) = hold {
-                shards[0].settle(hold, Outcome::Used);
+                shards[0].settle(hold, Outcome::USED);
             }
         }
-        prop_assert!(shards[0].hold(KEY, &limits, rested).is_err());
+        prop_assert!(ask(&mut shards[0], KEY, &limits, rested).is_err());
     }
 
     #[test]
@@ -204,19 +209,19 @@ proptest! {
         entry in any_limit(),
         asks in prop::collection::vec((any_gap(), 0_usize..3), 1..100),
     ) {
-        let limits = [CompiledLimit::new(&entry).unwrap()];
+        let limits = [compiled(&entry)];
         let mut shards = shards(3);
         let mut now = ms(10);
         for (gap, worker) in asks {
             now = Tick(now.0 + gap_ns(&entry, gap));
-            let told = shards[worker].hold(KEY, &limits, now);
+            let told = ask(&mut shards[worker], KEY, &limits, now);
             match told {
-                Ok(hold) => shards[worker].settle(hold, Outcome::Used),
+                Ok(hold) => shards[worker].settle(hold, Outcome::USED),
                 Err(crate::limit::Refused::Spent { retry_after_ns, .. }) => {
                     now = Tick(now.0 + retry_after_ns);
-                    let hold = shards[worker].hold(KEY, &limits, now);
+                    let hold = ask(&mut shards[worker], KEY, &limits, now);
                     prop_assert!(hold.is_ok(), "not after {} ns", retry_after_ns);
-                    shards[worker].settle(hold.unwrap(), Outcome::Used);
+                    shards[worker].settle(hold.unwrap(), Outcome::USED);
                 }
                 Err(refused) => prop_assert!(false, "{}", refused),
             }
@@ -229,17 +234,17 @@ proptest! {
 fn threads_on_one_bank_never_exceed_the_limit_over_any_interval() {
     let clock = Clock::system();
     for entry in [entry(1, 100_000, 1_000, 500), entry(1, 1_000, 1_000, 1)] {
-        let limits = [CompiledLimit::new(&entry).unwrap()];
-        let ask = |shard: &mut Shard| -> Vec<Tick> {
+        let limits = [compiled(&entry)];
+        let play = |shard: &mut Shard| -> Vec<Tick> {
             let mut admitted = Vec::new();
             for turn in 0..20_000 {
                 let now = clock.tick();
-                if let Ok(hold) = shard.hold(KEY, &limits, now) {
-                    shard.settle(hold, Outcome::Used);
+                if let Ok(hold) = ask(shard, KEY, &limits, now) {
+                    shard.settle(hold, Outcome::USED);
                     admitted.push(now);
                 }
                 if turn % 100 == 0 {
-                    shard.reconcile(now);
+                    shard.reconcile(now_of(now));
                 }
             }
             admitted
@@ -248,7 +253,7 @@ fn threads_on_one_bank_never_exceed_the_limit_over_any_interval() {
         let admitted: Vec<Tick> = std::thread::scope(|scope| {
             let threads: Vec<_> = shards
                 .iter_mut()
-                .map(|shard| scope.spawn(move || ask(shard)))
+                .map(|shard| scope.spawn(move || play(shard)))
                 .collect();
             threads
                 .into_iter()
@@ -270,8 +275,8 @@ fn threads_that_ask_in_the_same_moment_get_exactly_the_burst() {
         let mut shard = Shard::new(Arc::clone(&bank), settings);
         let mut admitted = 0;
         for _ in 0..20_000 {
-            if let Ok(hold) = shard.hold(KEY, &limits, ms(1)) {
-                shard.settle(hold, Outcome::Used);
+            if let Ok(hold) = ask(&mut shard, KEY, &limits, ms(1)) {
+                shard.settle(hold, Outcome::USED);
                 admitted += 1;
             }
         }

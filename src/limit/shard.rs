@@ -1,30 +1,39 @@
 //! One worker's limiter: leases of the keys it serves, and the holds of its running requests.
 //!
-//! In: a subject, the limits of its plan, and a time. Out: a [`Hold`] or a [`Refused`]. Most
-//! requests find a lease and touch nothing that another worker sees; the rest move one shared
-//! word of the [`Bank`]. Absent on purpose: any clock but the caller's, and any lock.
+//! In: what a request asks of its limits ([`Demand`]), and a time. Out: a [`Hold`] or a [`Refused`].
+//! Most requests find a lease and touch nothing that another worker sees; the rest move one shared
+//! word of the [`Bank`] for each limit. Absent on purpose: any clock but the caller's, and any
+//! lock but the one on the first sight of an address.
 //!
 //! Invariant: every [`Hold`] is settled once; a worker without a running request has
 //! `held() == 0`.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use thiserror::Error;
 
-use crate::clock::Tick;
-use crate::limit::bank::{Bank, BankFull};
+use crate::clock::Now;
+use crate::limit::bank::{Bank, BankFull, WordIndex};
 use crate::limit::book::{Book, Verdict};
-use crate::limit::entry::Entry;
-use crate::limit::lease::Slice;
-use crate::limit::schedule::{CompiledLimit, Point, Share, Shortfall, Terms, X16_PER_S, ns_ceil};
+use crate::limit::compiled::{CompiledLimit, Shape};
+use crate::limit::concurrency::ConcurrencyEntry;
+use crate::limit::entry::{Context, Denied, Entry};
+use crate::limit::hold::{Claim, Claimed, Hold, Outcome};
+use crate::limit::journal::Spent;
+use crate::limit::quota::QuotaEntry;
+use crate::limit::rate::RateEntry;
+use crate::limit::schedule::{Point, Share, X16_PER_S};
+use crate::limit::subjects::Demand;
 use crate::limit::tag::Tag;
+use crate::snapshot::catalog::LimitUnit;
 
-/// Limits of a plan whose slots a hold carries in itself; those of further ones it allocates.
-const SLOTS_MAX: usize = 4;
-/// Entries that one call of [`Shard::reconcile`] visits: bounded, so that a worker with many
-/// active keys answers its requests in between.
-const VISITS_MAX: usize = 1024;
+/// Entries that one call of [`Shard::reconcile`] visits in each book: bounded, so that a worker with
+/// many active keys answers its requests in between.
+const VISITS_MAX: usize = 1_024;
+/// Quotas that one call of [`Shard::take_spent`] tells about: a worker that calls it on every beat
+/// tells of fifty thousand within a second.
+const REPORTS_MAX: usize = 4_096;
 
 /// How a shard shares with the others.
 #[derive(Clone, Copy, Debug)]
@@ -33,10 +42,10 @@ pub struct ShardSettings {
     pub workers: u32,
     /// The worker calls [`Shard::reconcile`] about this often, in milliseconds.
     pub reconcile_ms: u32,
-    /// Most units of one lease, at least 1.
+    /// A lease is worth at most so many requests, at least 1.
     pub lease_units_max: u64,
-    /// Limits of subjects that this worker remembers, at least 1; beyond it the one that was
-    /// reconciled longest ago is forgotten. An entry takes 140 bytes of address space.
+    /// Limits of subjects of each shape that this worker remembers, at least 1; beyond it the one that
+    /// was reconciled longest ago is forgotten. An entry takes 140 bytes of address space.
     pub entries_max: usize,
 }
 
@@ -58,6 +67,7 @@ impl ShardSettings {
             span_x16: period_x16 / (4 * workers),
             parts: 2 * workers,
             units_max: self.lease_units_max.max(1),
+            workers,
         }
     }
 }
@@ -68,76 +78,15 @@ pub enum Refused {
     /// A limit is spent.
     #[error("limit {limit} is spent for {retry_after_ns} ns")]
     Spent {
-        /// Index of the limit in the plan: of several that are spent, the one that lasts longest.
+        /// Place of the limit in [`Demand::all`]: of several that are spent, the one that lasts
+        /// longest.
         limit: usize,
-        /// Nanoseconds until one more request fits, at least 1.
+        /// Nanoseconds until the request fits, or could; at least 1.
         retry_after_ns: u64,
     },
     /// The request cannot be counted, so it cannot be let through.
     #[error(transparent)]
     Bank(#[from] BankFull),
-}
-
-/// What became of a request that was held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It reached its upstream, or may have: its units stay spent.
-    Used,
-    /// It certainly reached no upstream: its units are given back where possible.
-    Unused,
-}
-
-/// One request's units of all limits of its plan. Given back to [`Shard::settle`] of the same
-/// shard exactly once.
-#[must_use = "a hold that is not settled leaves its request counted as running forever"]
-#[derive(Debug)]
-pub struct Hold {
-    subject: u32,
-    /// Numbers of the first limits; zero where there is none.
-    numbers: [u32; SLOTS_MAX],
-    slots: [Slice; SLOTS_MAX],
-    more: Vec<(NonZeroU32, Slice)>,
-}
-
-impl Hold {
-    #[inline]
-    fn new(subject: u32) -> Self {
-        Self {
-            subject,
-            numbers: [0; SLOTS_MAX],
-            slots: [Slice::default(); SLOTS_MAX],
-            more: Vec::new(),
-        }
-    }
-
-    #[inline]
-    fn push(&mut self, index: usize, number: NonZeroU32, slot: Slice) {
-        if index < SLOTS_MAX {
-            self.numbers[index] = number.get();
-            self.slots[index] = slot;
-        } else {
-            self.more.push((number, slot));
-        }
-    }
-
-    /// What was taken, of each limit.
-    fn slots(&self) -> impl Iterator<Item = (NonZeroU32, Slice)> {
-        let first = self.numbers.into_iter().zip(self.slots);
-        let first = first.map_while(|(number, slot)| Some((NonZeroU32::new(number)?, slot)));
-        first.chain(self.more.iter().copied())
-    }
-}
-
-/// What a caller may be told of one of its limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// Requests per advertised window.
-    pub limit: u64,
-    /// Requests that this worker could admit now. Leases that other workers hold are not in it:
-    /// at most a small part of what is left, and for no longer than a reconciliation.
-    pub remaining: u64,
-    /// Whole seconds, rounded up, until one more than `remaining` is available.
-    pub reset_s: u64,
 }
 
 /// What a shard did so far; only the slow paths count.
@@ -157,32 +106,30 @@ pub struct ShardCounts {
     pub forgotten: u64,
 }
 
-/// Why one limit gave no slot.
-enum Denied {
-    Spent(Shortfall),
-    Bank(BankFull),
-}
-
-impl From<Shortfall> for Denied {
-    fn from(shortfall: Shortfall) -> Self {
-        Self::Spent(shortfall)
-    }
-}
-
-impl From<BankFull> for Denied {
-    fn from(full: BankFull) -> Self {
-        Self::Bank(full)
-    }
+/// How often one limit said no.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitTally {
+    /// Requests that it refused.
+    pub refused: u64,
+    /// Requests that it would have refused, did it not only watch.
+    pub shadowed: u64,
 }
 
 /// One worker's limiter.
 #[derive(Debug)]
 pub struct Shard {
-    bank: Arc<Bank>,
+    pub(super) bank: Arc<Bank>,
     share: Share,
-    book: Book,
+    pub(super) rates: Book<RateEntry>,
+    pub(super) quotas: Book<QuotaEntry>,
+    pub(super) places: Book<ConcurrencyEntry>,
     held: u64,
     counts: ShardCounts,
+    /// By the limit's number.
+    tallies: HashMap<u32, LimitTally, ahash::RandomState>,
+    /// Quotas that have something to tell the journal.
+    to_report: Vec<Tag>,
+    spent: Vec<Spent>,
 }
 
 impl Shard {
@@ -191,27 +138,32 @@ impl Shard {
         Self {
             bank,
             share: settings.share(),
-            book: Book::new(settings.entries_max),
+            rates: Book::new(settings.entries_max),
+            quotas: Book::new(settings.entries_max),
+            places: Book::new(settings.entries_max),
             held: 0,
             counts: ShardCounts::default(),
+            tallies: HashMap::default(),
+            to_report: Vec::new(),
+            spent: Vec::new(),
         }
     }
 
-    /// Takes one unit of every limit for a request of `subject`, or none at all.
-    pub fn hold(
-        &mut self,
-        subject: u32,
-        limits: &[CompiledLimit],
-        now: Tick,
-    ) -> Result<Hold, Refused> {
-        let at = Point::of(now);
-        let mut hold = Hold::new(subject);
-        for (index, limit) in limits.iter().enumerate() {
-            match self.take(Tag::new(limit.number, subject), limit.terms, at) {
-                Ok(slot) => hold.push(index, limit.number, slot),
+    /// Takes what a request needs of every limit, or of none at all. A limit that only watches
+    /// never stands in the way.
+    pub fn hold(&mut self, asked: &Demand<'_>, now: Now) -> Result<Hold, Refused> {
+        let at = Point::of(now.tick);
+        let mut hold = Hold::new(now);
+        for (place, limit) in asked.all().enumerate() {
+            match self.take(asked, limit, now, at) {
+                Ok(claim) => hold.push(claim),
+                Err(Denied::Spent { .. }) if limit.shadow => {
+                    self.tally(limit).shadowed += 1;
+                }
+                Err(Denied::Bank(_)) if limit.shadow => {}
                 Err(denied) => {
-                    self.give_back(&hold);
-                    return Err(self.refuse(denied, subject, limits, index, at));
+                    self.end(&hold, Outcome::Unused);
+                    return Err(self.refuse(denied, asked, (place, limit), now));
                 }
             }
         }
@@ -223,56 +175,37 @@ impl Shard {
     pub fn settle(&mut self, hold: Hold, outcome: Outcome) {
         debug_assert!(self.held > 0, "a hold is settled by the shard that gave it");
         self.held = self.held.saturating_sub(1);
-        if outcome == Outcome::Unused {
-            self.give_back(&hold);
-        }
+        self.end(&hold, outcome);
     }
 
-    /// What `subject` may be told of `limit`; one relaxed load.
-    pub fn standing(&self, subject: u32, limit: &CompiledLimit, now: Tick) -> Standing {
-        let at = Point::of(now);
-        let Terms {
-            interval_x16,
-            capacity_x16,
-        } = limit.terms;
-        let (free_from, own_units) = self.peek(Tag::new(limit.number, subject), limit.terms, at);
-        let horizon = at.plus(capacity_x16);
-        let shared_units = horizon.since(free_from) / interval_x16;
-        let remaining = (shared_units + own_units).min(limit.burst);
-        let next = free_from.plus((shared_units + 1).saturating_mul(interval_x16));
-        let wait_x16 = if remaining < limit.burst {
-            next.since(horizon)
-        } else {
-            0
-        };
-        Standing {
-            limit: limit.quota,
-            remaining,
-            reset_s: wait_x16.div_ceil(X16_PER_S),
-        }
-    }
-
-    /// Returns what is left of leases to the shared words and forgets idle entries: call it every
-    /// [`ShardSettings::reconcile_ms`].
+    /// Returns what is left of leases to the shared words, and forgets idle entries: call it every [`ShardSettings::reconcile_ms`].
     ///
-    /// Visits at most a thousand entries a call, so a worker with more active keys than that
+    /// Visits at most a thousand entries of a book, so a worker with more active keys than that
     /// passes them all in several calls. Nothing is lost by it but promptness: a lease is worth a
     /// few milliseconds of its limit's rate.
-    pub fn reconcile(&mut self, now: Tick) {
-        let at = Point::of(now);
+    pub fn reconcile(&mut self, now: Now) {
         let Self {
-            bank, counts, book, ..
+            bank,
+            share,
+            counts,
+            rates,
+            quotas,
+            places,
+            spent,
+            ..
         } = self;
-        for _ in 0..book.len().min(VISITS_MAX) {
-            book.pass_oldest(|entry| {
-                entry.release(bank, counts, at);
-                if !entry.is_idle(at) {
-                    return Verdict::Keep;
-                }
-                counts.forgotten += 1;
-                Verdict::Forget
-            });
-        }
+        let at = Point::of(now.tick);
+        let mut cx = Context {
+            bank,
+            share,
+            counts,
+            spent,
+            now,
+            at,
+        };
+        pass(rates, &mut cx);
+        pass(quotas, &mut cx);
+        pass(places, &mut cx);
     }
 
     /// Holds that were given and not settled.
@@ -282,7 +215,7 @@ impl Shard {
 
     /// Limits of subjects that are remembered.
     pub fn entries(&self) -> usize {
-        self.book.len()
+        self.rates.len() + self.quotas.len() + self.places.len()
     }
 
     /// What the shard did so far.
@@ -290,88 +223,218 @@ impl Shard {
         self.counts
     }
 
-    #[inline]
-    fn take(&mut self, tag: Tag, terms: Terms, at: Point) -> Result<Slice, Denied> {
-        match self.book.find_mut(tag) {
-            Some(entry) => Ok(entry.take(&self.bank, &self.share, &mut self.counts, terms, at)?),
-            None => self.take_first(tag, terms, at),
-        }
+    /// How often limits said no since the last call of this function, by their numbers.
+    pub fn take_tallies(&mut self) -> impl Iterator<Item = (u32, LimitTally)> + '_ {
+        self.tallies.drain()
     }
 
-    /// [`Self::take`] for a limit that this worker does not remember.
-    #[cold]
-    fn take_first(&mut self, tag: Tag, terms: Terms, at: Point) -> Result<Slice, Denied> {
+    /// What was consumed of quotas since the last call of this function; of many, in several calls.
+    /// What is not fetched stays, and is told as one sum.
+    pub fn take_spent(&mut self) -> Vec<Spent> {
+        let from = self.to_report.len().saturating_sub(REPORTS_MAX);
+        for tag in self.to_report.drain(from..) {
+            if let Some(entry) = self.quotas.find_mut(tag) {
+                entry.report(&mut self.spent);
+            }
+        }
+        std::mem::take(&mut self.spent)
+    }
+
+    fn tally(&mut self, limit: &CompiledLimit) -> &mut LimitTally {
+        self.tallies.entry(limit.number.get()).or_default()
+    }
+
+    #[inline]
+    fn take(
+        &mut self,
+        asked: &Demand<'_>,
+        limit: &CompiledLimit,
+        now: Now,
+        at: Point,
+    ) -> Result<Claim, Denied> {
+        let tag = asked.subjects.tag(limit, self.bank.hasher());
         let Self {
             bank,
             share,
             counts,
-            book,
+            spent,
             ..
         } = self;
-        let word = bank.find_or_insert(tag)?;
-        if book.is_full() {
-            // A lease that cannot be returned is lost with it, which errs on the safe side.
-            book.pass_oldest(|entry| {
-                entry.release(bank, counts, at);
-                Verdict::Forget
-            });
-            counts.forgotten += 1;
-        }
-        let entry = book.insert(Entry::new(tag, word, terms, at));
-        Ok(entry.take(bank, share, counts, terms, at)?)
+        let mut cx = Context {
+            bank,
+            share,
+            counts,
+            spent,
+            now,
+            at,
+        };
+        let claimed = match &limit.shape {
+            Shape::Rate(rate) => {
+                let fresh = |word| RateEntry::new(tag, word, rate.terms, at);
+                let units = units(limit.unit, asked).min(rate.burst);
+                let slots = with_entry(&mut self.rates, tag, &mut cx, fresh, |entry, cx| {
+                    entry.take(cx, rate, units)
+                });
+                Claimed::Slots(slots?)
+            }
+            Shape::Quota(quota) => {
+                let fresh = |word| QuotaEntry::new(tag, word, at);
+                let units = units(limit.unit, asked).min(quota.units);
+                let to_report = &mut self.to_report;
+                let taken = with_entry(&mut self.quotas, tag, &mut cx, fresh, |entry, cx| {
+                    let taken = entry.take(cx, quota, units)?;
+                    entry.list(to_report);
+                    Ok(taken)
+                });
+                Claimed::Units(taken?)
+            }
+            Shape::Concurrent(most) => {
+                let fresh = |word| ConcurrencyEntry::new(tag, word, at);
+                let most = *most;
+                with_entry(&mut self.places, tag, &mut cx, fresh, |entry, cx| {
+                    entry.take(cx, most)
+                })?;
+                Claimed::Place(most)
+            }
+        };
+        Ok(Claim {
+            tag,
+            unit: limit.unit,
+            claimed,
+        })
     }
 
-    fn give_back(&mut self, hold: &Hold) {
-        for (number, slot) in hold.slots() {
-            // The slot of a forgotten entry is lost, which errs on the safe side.
-            if let Some(entry) = self.book.find_mut(Tag::new(number, hold.subject)) {
-                entry.give_back(slot);
+    /// Ends every claim of a hold. The claim of a forgotten entry is lost, which errs on the safe
+    /// side.
+    fn end(&mut self, hold: &Hold, outcome: Outcome) {
+        let mut cx = Context {
+            bank: &self.bank,
+            share: &self.share,
+            counts: &mut self.counts,
+            spent: &mut self.spent,
+            now: hold.now,
+            at: Point::of(hold.now.tick),
+        };
+        for claim in hold.claims() {
+            let bytes = outcome.bytes(claim.unit);
+            let tag = claim.tag;
+            match (claim.claimed, outcome) {
+                (Claimed::Place(most), _) => {
+                    if let Some(entry) = self.places.find_mut(tag) {
+                        entry.end(&mut cx, most);
+                    }
+                }
+                (_, Outcome::Used { .. }) if bytes.is_none() => {}
+                (Claimed::Slots(slots), _) => {
+                    if let Some(entry) = self.rates.find_mut(tag) {
+                        entry.settle(&mut cx, slots, bytes.unwrap_or(0));
+                    }
+                }
+                (Claimed::Units(taken), _) => {
+                    if let Some(entry) = self.quotas.find_mut(tag) {
+                        entry.settle(&mut cx, taken, bytes.unwrap_or(0));
+                        entry.list(&mut self.to_report);
+                    }
+                }
             }
         }
     }
 
-    /// The refusal of a request that `limits[index]` denied; looks at the further limits too, so
-    /// that the caller is told when all of them would admit.
+    /// The refusal of a request that one limit denied; looks at the further limits too, so that the
+    /// caller is told when all of them would admit.
     #[cold]
     fn refuse(
         &mut self,
         denied: Denied,
-        subject: u32,
-        limits: &[CompiledLimit],
-        index: usize,
-        at: Point,
+        asked: &Demand<'_>,
+        (place, limit): (usize, &CompiledLimit),
+        now: Now,
     ) -> Refused {
-        let shortfall = match denied {
-            Denied::Spent(shortfall) => shortfall,
+        let wait_ns = match denied {
+            Denied::Spent { wait_ns } => wait_ns,
             Denied::Bank(full) => {
                 self.counts.refused_bank_full += 1;
                 return Refused::Bank(full);
             }
         };
         self.counts.refused_spent += 1;
-        let mut longest = (index, shortfall.wait_x16);
-        for (later, limit) in limits.iter().enumerate().skip(index + 1) {
-            let tag = Tag::new(limit.number, subject);
-            let (free_from, own_units) = self.peek(tag, limit.terms, at);
-            let end = free_from.plus(limit.terms.interval_x16);
-            let wait_x16 = end.since(at.plus(limit.terms.capacity_x16));
-            if own_units == 0 && wait_x16 > longest.1 {
-                longest = (later, wait_x16);
+        self.tally(limit).refused += 1;
+        let mut longest = (place, wait_ns);
+        for (later, limit) in asked.all().enumerate().skip(place + 1) {
+            if limit.shadow {
+                continue;
+            }
+            let wait_ns = self.wait_ns(&asked.subjects, limit, now);
+            if wait_ns > longest.1 {
+                longest = (later, wait_ns);
             }
         }
         Refused::Spent {
             limit: longest.0,
-            retry_after_ns: ns_ceil(longest.1),
+            retry_after_ns: longest.1.max(1),
         }
     }
+}
 
-    /// From where on the schedule of `tag` is free for this worker, and how many units it holds
-    /// before that; changes nothing.
-    fn peek(&self, tag: Tag, terms: Terms, at: Point) -> (Point, u64) {
-        if let Some(entry) = self.book.find(tag) {
-            return entry.peek(&self.bank, terms, at);
+/// Passes the entries that were passed longest ago, as many as one call may.
+fn pass<E: Entry>(book: &mut Book<E>, cx: &mut Context<'_>) {
+    for _ in 0..book.len().min(VISITS_MAX) {
+        book.pass_oldest(|entry| {
+            entry.release(cx);
+            if !entry.is_idle(cx.at) {
+                return Verdict::Keep;
+            }
+            cx.counts.forgotten += 1;
+            Verdict::Forget
+        });
+    }
+}
+
+/// Takes from the entry of `tag`; from a new one, if it is not remembered.
+#[inline]
+fn with_entry<E: Entry, T>(
+    book: &mut Book<E>,
+    tag: Tag,
+    cx: &mut Context<'_>,
+    fresh: impl FnOnce(WordIndex) -> E,
+    take: impl FnOnce(&mut E, &mut Context<'_>) -> Result<T, Denied>,
+) -> Result<T, Denied> {
+    if let Some(entry) = book.find_mut(tag) {
+        return take(entry, cx);
+    }
+    let entry = remember(book, tag, cx, fresh)?;
+    take(entry, cx)
+}
+
+/// Makes an entry for a limit that this worker does not remember.
+#[cold]
+fn remember<'b, E: Entry>(
+    book: &'b mut Book<E>,
+    tag: Tag,
+    cx: &mut Context<'_>,
+    fresh: impl FnOnce(WordIndex) -> E,
+) -> Result<&'b mut E, Denied> {
+    let word = cx.bank.find_or_insert(tag, cx.now)?;
+    if book.is_full() {
+        // What cannot be returned is lost with it, which errs on the safe side.
+        let made_room = book.make_room(|entry| {
+            entry.release(cx);
+            entry.may_go()
+        });
+        if !made_room {
+            return Err(Denied::Bank(BankFull));
         }
-        let word = self.bank.find(tag).map(|word| self.bank.load(word));
-        (word.unwrap_or_default().max(at), 0)
+    }
+    Ok(book.insert(fresh(word)))
+}
+
+/// What a request takes of a limit in advance; at its end it is settled at the real cost.
+#[inline]
+fn units(unit: LimitUnit, asked: &Demand<'_>) -> u64 {
+    match unit {
+        LimitUnit::Requests => 1,
+        LimitUnit::BytesIn => asked.bytes_in.max(1),
+        // Nobody knows yet how long the answer is; who has one byte left gets one.
+        LimitUnit::BytesOut => 1,
     }
 }

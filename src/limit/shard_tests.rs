@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::Tick;
-use crate::limit::model::{limit, ms, ns};
+use crate::limit::model::{ask, limit, ms, now as now_of, ns, standing as standing_of};
 use crate::limit::{
     Bank, BankFull, CompiledLimit, Hold, Outcome, Refused, Shard, ShardSettings, Standing,
 };
@@ -23,8 +23,8 @@ fn alone() -> Shard {
 
 /// Holds and settles as used; whether it was admitted.
 fn admits(shard: &mut Shard, limits: &[CompiledLimit], now: Tick) -> bool {
-    let hold = shard.hold(KEY, limits, now);
-    hold.map(|hold| shard.settle(hold, Outcome::Used)).is_ok()
+    let hold = ask(shard, KEY, limits, now);
+    hold.map(|hold| shard.settle(hold, Outcome::USED)).is_ok()
 }
 
 fn admitted(shard: &mut Shard, limits: &[CompiledLimit], now: Tick) -> u64 {
@@ -32,7 +32,7 @@ fn admitted(shard: &mut Shard, limits: &[CompiledLimit], now: Tick) -> u64 {
 }
 
 fn held(shard: &mut Shard, limits: &[CompiledLimit], now: Tick) -> Hold {
-    shard.hold(KEY, limits, now).unwrap()
+    ask(shard, KEY, limits, now).unwrap()
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_refusal_names_the_limit_and_the_wait_and_spends_nothing() {
     let mut shard = alone();
     assert!(admits(&mut shard, &limits, ms(1_000)));
     for _ in 0..3 {
-        let refused = shard.hold(KEY, &limits, ms(1_030)).unwrap_err();
+        let refused = ask(&mut shard, KEY, &limits, ms(1_030)).unwrap_err();
         assert_eq!(
             refused,
             Refused::Spent {
@@ -79,9 +79,9 @@ fn subjects_and_limits_do_not_share() {
     let mut shard = alone();
     for subject in [1, 2] {
         for limits in [&first, &second] {
-            let hold = shard.hold(subject, limits, ms(0)).unwrap();
-            shard.settle(hold, Outcome::Used);
-            assert!(shard.hold(subject, limits, ms(0)).is_err());
+            let hold = ask(&mut shard, subject, limits, ms(0)).unwrap();
+            shard.settle(hold, Outcome::USED);
+            assert!(ask(&mut shard, subject, limits, ms(0)).is_err());
         }
     }
 }
@@ -126,7 +126,7 @@ fn of_several_spent_limits_the_one_that_lasts_longest_is_named() {
     ];
     let mut shard = alone();
     assert!(admits(&mut shard, &limits, ms(0)));
-    let refused = shard.hold(KEY, &limits, ms(0)).unwrap_err();
+    let refused = ask(&mut shard, KEY, &limits, ms(0)).unwrap_err();
     assert_eq!(
         refused,
         Refused::Spent {
@@ -142,7 +142,7 @@ fn a_hold_settled_unused_gives_its_unit_back() {
     let mut shard = alone();
     let holds: Vec<Hold> = (0..3).map(|_| held(&mut shard, &limits, ms(0))).collect();
     assert_eq!(shard.held(), 3);
-    assert!(shard.hold(KEY, &limits, ms(0)).is_err());
+    assert!(ask(&mut shard, KEY, &limits, ms(0)).is_err());
     for hold in holds {
         shard.settle(hold, Outcome::Unused);
     }
@@ -157,7 +157,7 @@ fn a_unit_given_back_reaches_other_workers_with_the_reconciliation() {
     let hold = held(&mut here, &limits, ms(0));
     here.settle(hold, Outcome::Unused);
     assert!(!admits(&mut there, &limits, ms(50)));
-    here.reconcile(ms(100));
+    here.reconcile(now_of(ms(100)));
     assert!(admits(&mut there, &limits, ms(100)));
     assert!(!admits(&mut here, &limits, ms(100)));
 }
@@ -167,9 +167,9 @@ fn an_unsettled_hold_shows() {
     let limits = [limit(1, 1, 1_000, 1)];
     let mut shard = alone();
     let hold = held(&mut shard, &limits, ms(0));
-    shard.reconcile(ms(60_000));
+    shard.reconcile(now_of(ms(60_000)));
     assert_eq!(shard.held(), 1);
-    shard.settle(hold, Outcome::Used);
+    shard.settle(hold, Outcome::USED);
     assert_eq!(shard.held(), 0);
 }
 
@@ -180,7 +180,7 @@ fn most_requests_of_a_key_below_its_limit_touch_no_shared_word() {
     for millis in 0..1_000 {
         assert!((0..5).all(|_| admits(&mut shard, &limits, ms(millis))));
         if millis % 100 == 0 {
-            shard.reconcile(ms(millis));
+            shard.reconcile(now_of(ms(millis)));
         }
     }
     assert!(
@@ -263,7 +263,7 @@ fn a_limit_changed_from_hours_to_seconds_locks_nobody_out() {
     let after = [limit(1, 10, 1_000, 10)];
     let mut shard = alone();
     assert_eq!(admitted(&mut shard, &before, ms(0)), 100);
-    let refused = shard.hold(KEY, &after, ms(1_000)).unwrap_err();
+    let refused = ask(&mut shard, KEY, &after, ms(1_000)).unwrap_err();
     assert_eq!(
         refused,
         Refused::Spent {
@@ -283,13 +283,13 @@ fn a_full_bank_refuses_instead_of_not_counting() {
     let limits = [limit(1, 10, 1_000, 10)];
     let bank = Arc::new(Bank::create(2).unwrap());
     let mut shard = Shard::new(bank, ShardSettings::for_workers(1));
-    let mut hold = |subject| shard.hold(subject, &limits, ms(0));
+    let mut hold = |subject| ask(&mut shard, subject, &limits, ms(0));
     let first = hold(1).unwrap();
     let second = hold(2).unwrap();
     assert_eq!(hold(3).unwrap_err(), Refused::Bank(BankFull));
     assert_eq!(shard.counts().refused_bank_full, 1);
-    shard.settle(first, Outcome::Used);
-    shard.settle(second, Outcome::Used);
+    shard.settle(first, Outcome::USED);
+    shard.settle(second, Outcome::USED);
     assert_eq!(shard.held(), 0);
 }
 
@@ -297,11 +297,11 @@ fn a_full_bank_refuses_instead_of_not_counting() {
 fn a_standing_tells_what_is_left_and_when_there_is_more() {
     let limits = [limit(1, 10, 10_000, 3)];
     let mut shard = alone();
-    let standing = |shard: &Shard, now| shard.standing(KEY, &limits[0], now);
+    let standing = |shard: &Shard, now| standing_of(shard, KEY, &limits[0], now);
     let expected = |remaining, reset_s| Standing {
         limit: 10,
         remaining,
-        reset_s,
+        reset_s: Some(reset_s),
     };
     assert_eq!(standing(&shard, ms(0)), expected(3, 0));
     assert!(admits(&mut shard, &limits, ms(0)));
@@ -317,13 +317,13 @@ fn a_standing_on_a_worker_that_never_saw_the_key_reads_the_shared_word() {
     let limits = [limit(1, 1, 10_000, 2)];
     let [mut here, there] = shards();
     assert_eq!(admitted(&mut here, &limits, ms(0)), 2);
-    let standing = there.standing(KEY, &limits[0], ms(0));
+    let standing = standing_of(&there, KEY, &limits[0], ms(0));
     assert_eq!(
         standing,
         Standing {
             limit: 1,
             remaining: 0,
-            reset_s: 10
+            reset_s: Some(10)
         }
     );
 }
@@ -332,11 +332,11 @@ fn a_standing_on_a_worker_that_never_saw_the_key_reads_the_shared_word() {
 fn an_idle_key_is_forgotten_and_an_active_one_is_not() {
     let limits = [limit(1, 10, 1_000, 10)];
     let mut shard = alone();
-    let hold = shard.hold(1, &limits, ms(0)).unwrap();
-    shard.settle(hold, Outcome::Used);
+    let hold = ask(&mut shard, 1, &limits, ms(0)).unwrap();
+    shard.settle(hold, Outcome::USED);
     for second in 0..60 {
         assert!(admits(&mut shard, &limits, ms(second * 1_000)));
-        shard.reconcile(ms(second * 1_000));
+        shard.reconcile(now_of(ms(second * 1_000)));
     }
     assert_eq!((shard.entries(), shard.counts().forgotten), (1, 1));
 }
@@ -351,14 +351,14 @@ fn an_entry_is_kept_while_a_unit_that_came_back_can_be_spent() {
     assert_eq!(admitted(&mut there, &limits, ms(3_590_000)), 0);
     assert_eq!(admitted(&mut there, &limits, ms(3_600_000)), 1);
     here.settle(hold, Outcome::Unused);
-    here.reconcile(ms(3_600_000));
+    here.reconcile(now_of(ms(3_600_000)));
     assert_eq!(
         here.entries(),
         1,
         "nothing could be returned: the other worker debited after"
     );
     assert!(admits(&mut here, &limits, ms(3_600_000)));
-    here.reconcile(ms(3_700_000));
+    here.reconcile(now_of(ms(3_700_000)));
     assert_eq!(here.entries(), 0);
 }
 
@@ -373,11 +373,11 @@ fn a_shard_remembers_no_more_than_it_may_and_stays_exact() {
     let mut shard = Shard::new(bank, settings);
     for round in 0..4 {
         let admitted = (0..100)
-            .filter_map(|subject| shard.hold(subject, &limits, ms(round)).ok())
+            .filter_map(|subject| ask(&mut shard, subject, &limits, ms(round)).ok())
             .collect::<Vec<Hold>>();
         assert_eq!(admitted.len(), if round < 2 { 100 } else { 0 });
         for hold in admitted {
-            shard.settle(hold, Outcome::Used);
+            shard.settle(hold, Outcome::USED);
         }
         assert!(shard.entries() <= 8);
     }
@@ -393,13 +393,13 @@ fn a_reconciliation_visits_a_bounded_part_and_all_parts_in_turn() {
         })
     };
     for subject in 0..3_000 {
-        let hold = here.hold(subject, &limits, ms(0)).unwrap();
-        here.settle(hold, Outcome::Used);
+        let hold = ask(&mut here, subject, &limits, ms(0)).unwrap();
+        here.settle(hold, Outcome::USED);
     }
-    here.reconcile(ms(1));
+    here.reconcile(now_of(ms(1)));
     let first = here.counts().leases_returned;
     assert!((1..=1_024).contains(&first), "{first}");
-    here.reconcile(ms(1));
-    here.reconcile(ms(1));
+    here.reconcile(now_of(ms(1)));
+    here.reconcile(now_of(ms(1)));
     assert_eq!(here.counts().leases_returned, 3_000);
 }

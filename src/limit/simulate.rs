@@ -9,7 +9,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::clock::Tick;
-use crate::limit::model::{Ideal, assert_conforms, entry, ms};
+use crate::limit::model::{
+    Dice, Ideal, ask, assert_conforms, compiled, entry, ms, now as now_of, numbers,
+};
 use crate::limit::{Bank, CompiledLimit, Hold, Outcome, Shard, ShardSettings};
 use crate::snapshot::catalog::LimitEntry;
 
@@ -30,27 +32,6 @@ enum Traffic {
     /// Leases are laid on every worker, left to grow old, and all spent in one moment; then the
     /// bucket rests until it is nearly full, and again.
     Adversarial,
-}
-
-/// A reproducible source of numbers (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.roll() % end.max(1)
-    }
-
-    fn one_of(&mut self, count: usize) -> usize {
-        usize::try_from(self.below(count as u64)).unwrap()
-    }
 }
 
 struct Running {
@@ -90,7 +71,7 @@ impl Simulation {
         };
         Self {
             entry: entry.clone(),
-            limits: [CompiledLimit::new(entry).unwrap()],
+            limits: [compiled(entry)],
             shards: (0..workers)
                 .map(|_| Shard::new(Arc::clone(&bank), settings))
                 .collect(),
@@ -100,7 +81,7 @@ impl Simulation {
             next_reconcile: (0..workers as u64).map(|worker| ms(worker * 7)).collect(),
             running: VecDeque::new(),
             ideal: Ideal::exact(entry),
-            dice: Dice(seed),
+            dice: Dice::of(seed),
             now: ms(1_000),
             unused_percent: 0,
             deaths_per_thousand: 0,
@@ -120,7 +101,7 @@ impl Simulation {
         }
         for worker in 0..self.shards.len() {
             if self.next_reconcile[worker] <= self.now {
-                self.shards[worker].reconcile(self.now);
+                self.shards[worker].reconcile(now_of(self.now));
                 self.next_reconcile[worker] = Tick(self.now.0 + RECONCILE_MS * 1_000_000);
                 if self.dice.below(1_000) < self.deaths_per_thousand {
                     self.kill(worker);
@@ -147,7 +128,7 @@ impl Simulation {
             let outcome = if unused {
                 Outcome::Unused
             } else {
-                Outcome::Used
+                Outcome::USED
             };
             self.shards[running.worker].settle(running.hold, outcome);
         }
@@ -155,7 +136,7 @@ impl Simulation {
 
     fn ask(&mut self, worker: usize) {
         self.admitted_by_ideal += u64::from(self.ideal.admits(self.now));
-        if let Ok(hold) = self.shards[worker].hold(KEY, &self.limits, self.now) {
+        if let Ok(hold) = ask(&mut self.shards[worker], KEY, &self.limits, self.now) {
             self.running.push_back(Running {
                 worker,
                 life: self.lives[worker],
@@ -168,10 +149,11 @@ impl Simulation {
 
     /// Plays `traffic` for about `seconds`, asking about `demand` times the rate.
     fn play(&mut self, traffic: Traffic, seconds: u64, demand: u64) {
-        let gap_ns = self.entry.period_ms * 1_000_000 / (self.entry.requests * demand);
+        let (requests, period_ms, burst) = numbers(&self.entry);
+        let gap_ns = period_ms * 1_000_000 / (requests * demand);
         let end = Tick(self.now.0 + seconds * 1_000_000_000);
         let all = self.shards.len();
-        let per_burst = 2 * self.entry.burst + 10;
+        let per_burst = 2 * burst + 10;
         while self.now < end {
             match traffic {
                 Traffic::Uniform => {
@@ -214,8 +196,9 @@ impl Simulation {
                 self.wait(gap_ns);
             }
         }
-        let emission_ns = self.entry.period_ms * 1_000_000 / self.entry.requests;
-        let rest_ns = self.dice.below(emission_ns * (self.entry.burst + 1));
+        let (requests, period_ms, burst) = numbers(&self.entry);
+        let emission_ns = period_ms * 1_000_000 / requests;
+        let rest_ns = self.dice.below(emission_ns * (burst + 1));
         self.wait(rest_ns);
     }
 

@@ -141,6 +141,7 @@ impl Feed {
         }
         self.state.link.loaded(info, load_ms);
         self.state.watch.follow(view.catalog());
+        self.state.ledger.tallies.follow(view.catalog());
         // Before the first offer: a worker may adopt it before this function ends.
         self.receipts.offered(generation, learned);
         for worker in &self.state.workers {

@@ -7,7 +7,7 @@ use super::state::{NodeState, SnapshotInfo};
 use super::upgrade::Upgrades;
 use super::worker_handle::{Phase, WorkerState};
 use crate::clock::WallTime;
-use crate::record::metrics::{self, LinkScrape, Scrape, WorkerScrape};
+use crate::record::metrics::{self, LedgerScrape, LinkScrape, Scrape, WorkerScrape};
 use crate::record::process::ProcessInfo;
 use crate::watch::outlook::{Outlook, UpstreamOutlook};
 use serde::Serialize;
@@ -107,6 +107,12 @@ fn scrape(state: &NodeState) -> Scrape<'_> {
             usage_rows: read(&link.usage_rows),
             usage_shipped: read(&link.usage_shipped),
             usage_lost: read(&link.usage_lost),
+        },
+        ledger: LedgerScrape {
+            limits: state.ledger.tallies.all(),
+            words: read(&state.ledger.words),
+            quotas: read(&state.ledger.quotas),
+            errors: read(&state.ledger.errors),
         },
         process: ProcessInfo::read(),
     }

@@ -8,6 +8,7 @@ use super::upgrade::UpgradeState;
 use super::worker_handle::{Phase, PhaseCell, WorkerHandle, WorkerState};
 use crate::accept::tls::store::{Shown, TlsStore};
 use crate::clock::{Clock, Now};
+use crate::ledger::LedgerState;
 use crate::record::LogSink;
 use crate::record::load::Load;
 use crate::snapshot::view::View;
@@ -40,6 +41,8 @@ pub struct NodeState {
     pub watch: Watch,
     /// How its upgrades went.
     pub upgrade: UpgradeState,
+    /// What became of limits.
+    pub ledger: Arc<LedgerState>,
 }
 
 /// What the link thread did and how it stands.

@@ -214,6 +214,7 @@ impl Bench {
             link: LinkState::new(socket.is_some()),
             watch: Watch::idle(),
             upgrade: UpgradeState::default(),
+            ledger: Arc::default(),
         });
         let loader = Loader::new(directory.to_owned(), LoadPolicy::default(), vec![1], clock);
         let feed = Feed::new(Arc::clone(&state), loader, socket.map(Path::to_owned), poll);

@@ -7,6 +7,7 @@
 //! purpose: locks, and anything touched once per request but the slot's one relaxed load.
 
 use crate::io::Driver;
+use crate::ledger::LimitQueue;
 use crate::record::usage::UsageQueue;
 use crate::record::{LogSink, PublishedCounters};
 use crate::snapshot::slot::ViewSlot;
@@ -95,6 +96,8 @@ pub struct WorkerHandle {
     pub counters: Arc<PublishedCounters>,
     /// Usage on its way to the link thread.
     pub usage: Arc<UsageQueue>,
+    /// What became of limits, on its way to the ledger.
+    pub limits: Arc<LimitQueue>,
     /// Where the worker's access log lines go.
     pub log: LogSink,
     /// What the node wants.
@@ -144,6 +147,7 @@ impl WorkerSeat {
             slot: Arc::default(),
             counters: Arc::default(),
             usage: Arc::default(),
+            limits: Arc::default(),
             log: shared.log.clone(),
             phase: shared.phase.clone(),
             driver: OnceLock::new(),

@@ -69,6 +69,9 @@ pub enum NodeError {
         /// What it passes.
         what: String,
     },
+    /// The state directory cannot be read or written.
+    #[error("state.directory: {0}")]
+    State(io::Error),
     /// Nothing can be taken over from the process before this one.
     #[error(transparent)]
     HandOver(#[from] HandOverError),

@@ -4,13 +4,14 @@ use std::fmt::Display;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::unistd::{close, dup2_stdin};
 
 use super::hand_over::{self, Answer, Offer, PROTOCOL, Sockets, VARIABLE, Yours};
 use super::sockets::{Group, Inherited};
-use crate::limit::bank;
+use crate::limit::{Bank, bank};
 use crate::link::pages::VERSION;
 
 /// How long the old process may take for each of its words; it has little to do.
@@ -99,7 +100,7 @@ impl Predecessor {
 
     /// This process accepts: returns when the old one does no longer. One that is gone by then is
     /// no reason to stop: nobody else would serve.
-    pub(super) fn relieve(self, workers: usize) {
+    pub(super) fn relieve(self, workers: usize, bank: &Arc<Bank>) {
         let ready = Answer::Ready {
             version: VERSION.to_owned(),
             workers,
@@ -113,6 +114,22 @@ impl Predecessor {
                 %error,
                 "took over from a process that did not say good-bye"
             ),
+        }
+        self.await_its_end(Arc::clone(bank));
+    }
+
+    /// Forgets what the old process has in flight once it is gone: all of it was given back, unless
+    /// it was killed over it.
+    fn await_its_end(self, bank: Arc<Bank>) {
+        let wait = move || {
+            // It says nothing any more; its end closes the channel.
+            let _ = self.channel.set_read_timeout(None);
+            let _ = hand_over::hear::<Yours>(&self.channel);
+            bank.forget_predecessor();
+        };
+        let thread = std::thread::Builder::new().name("keyway-before".into());
+        if let Err(error) = thread.spawn(wait) {
+            tracing::warn!(%error, "the end of the process before this one is not waited for");
         }
     }
 }

@@ -12,6 +12,8 @@ use crate::accept::greet::Greeting;
 use crate::accept::tls::store::{TlsError, TlsStore};
 use crate::authenticate::digest::Pepper;
 use crate::clock::Clock;
+use crate::ledger::files::Files;
+use crate::ledger::{self, Ledger};
 use crate::limit::Bank;
 use crate::link::admin::Admin;
 use crate::link::feed::{self, Feed};
@@ -60,7 +62,7 @@ impl Node {
         match (node, predecessor) {
             (Ok(node), None) => Ok(node),
             (Ok(mut node), Some(predecessor)) => {
-                predecessor.relieve(node.state.workers.len());
+                predecessor.relieve(node.state.workers.len(), &node.bank);
                 if let Some(socket) = &node.admin_socket {
                     node.admin = Some(serve_admin(socket, &node.state)?);
                 }
@@ -108,10 +110,11 @@ impl Node {
         }
 
         let listen = sockets.addresses();
+        let (bank, ledger) = start_ledger(&settings, &state, predecessor)?;
         let config = WorkerConfig {
             settings: Arc::clone(&settings),
             peppers,
-            bank: Arc::new(bank(predecessor)?),
+            bank,
             clock,
             tls,
             trusts,
@@ -142,6 +145,7 @@ impl Node {
             bank: config.bank,
             log,
             link,
+            ledger,
             threads,
             changed: bells.changed,
         })
@@ -184,6 +188,7 @@ fn make_state(
         link: LinkState::new(settings.link.socket.is_some()),
         watch,
         upgrade: UpgradeState::default(),
+        ledger: Arc::default(),
     });
     Ok((state, seats, Bells { rung, changed }))
 }
@@ -206,20 +211,42 @@ fn refuse_unclaimed(inherited: &Inherited, has_predecessor: bool) -> Result<(), 
     Ok(())
 }
 
-/// The words that limits are counted in: those of the process before, if there is one.
-fn bank(predecessor: Option<&mut Predecessor>) -> Result<Bank, NodeError> {
+/// The words that limits are counted in: those of the process before, if there is one; else new
+/// ones, with the quotas that were consumed before a restart. And the files that tell of these.
+fn bank(
+    settings: &Settings,
+    predecessor: Option<&mut Predecessor>,
+) -> Result<(Bank, Option<Files>), NodeError> {
+    let directory = settings.state.directory.as_ref();
+    let directory = directory.map(|directory| directory.join("quotas"));
     if let Some(predecessor) = predecessor {
         let adopted = predecessor
             .bank
             .take()
             .map(|file| Bank::adopt(file, LIMIT_WORDS_MAX));
         match adopted {
-            Some(Ok(bank)) => return Ok(bank),
+            Some(Ok(bank)) => {
+                let files = ledger::continue_in(directory, &bank).map_err(NodeError::State)?;
+                return Ok((bank, files));
+            }
             Some(Err(error)) => tracing::warn!(%error, "limits begin anew"),
             None => tracing::warn!("limits begin anew: the other version counts in another way"),
         }
     }
-    Bank::create(LIMIT_WORDS_MAX).map_err(NodeError::System)
+    ledger::open(directory, LIMIT_WORDS_MAX, Clock::system()).map_err(NodeError::State)
+}
+
+fn start_ledger(
+    settings: &Settings,
+    state: &NodeState,
+    predecessor: Option<&mut Predecessor>,
+) -> Result<(Arc<Bank>, Ledger), NodeError> {
+    let (bank, files) = bank(settings, predecessor)?;
+    let bank = Arc::new(bank);
+    let counted = (Arc::clone(&bank), files);
+    let shown = Arc::clone(&state.ledger);
+    let ledger = Ledger::start(state.workers.clone(), shown, counted, state.clock);
+    Ok((bank, ledger.map_err(NodeError::System)?))
 }
 
 /// Whoever takes over from a node that serves must be able to.

@@ -103,8 +103,9 @@ impl Successor {
         Ok(Self { channel, pid, news })
     }
 
-    /// Tells it that nobody else accepts now.
-    pub(super) fn relieved(self) {
+    /// Tells it that nobody else accepts now. Kept until this process has ended what it has in
+    /// flight: its drop tells that.
+    pub(super) fn relieved(&self) {
         if let Err(error) = hand_over::tell(&self.channel, &Yours) {
             tracing::warn!(%error, "the new process cannot be told that it is on its own");
         }

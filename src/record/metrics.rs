@@ -5,6 +5,7 @@
 //! Prometheus: base units, `_total` on what only grows, one family a meaning. Absent on
 //! purpose: keys, apps and tenants as labels; their number has no bound, usage counts them.
 
+mod limits;
 #[cfg(test)]
 mod tests;
 mod upstreams;
@@ -16,6 +17,8 @@ use super::histogram::{BOUNDS_US, BUCKETS};
 use super::load::Told;
 use super::process::ProcessInfo;
 use crate::clock::WallTime;
+use crate::ledger::tallies::LimitName;
+use crate::limit::LimitTally;
 use crate::link::state::SnapshotInfo;
 use crate::watch::outlook::Outlook;
 use std::sync::Arc;
@@ -47,6 +50,8 @@ pub struct Scrape<'a> {
     pub snapshot: Option<SnapshotInfo>,
     /// The link thread.
     pub link: LinkScrape,
+    /// What became of limits.
+    pub ledger: LedgerScrape,
     /// The process.
     pub process: ProcessInfo,
 }
@@ -89,6 +94,19 @@ pub struct LinkScrape {
     pub usage_lost: u64,
 }
 
+/// What became of limits, at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct LedgerScrape {
+    /// Limits that ever said no.
+    pub limits: Vec<(LimitName, LimitTally)>,
+    /// Words in use in the bank.
+    pub words: u64,
+    /// Quotas that are kept on the disk.
+    pub quotas: u64,
+    /// Failed writes.
+    pub errors: u64,
+}
+
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Writes the page.
@@ -99,6 +117,7 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     connections(&mut page, scrape);
     load(&mut page, scrape);
     upstreams::upstreams(&mut page, scrape);
+    limits::limits(&mut page, scrape);
     snapshots(&mut page, scrape);
     records(&mut page, scrape);
     process(&mut page, &scrape.process, scrape.started);

@@ -50,6 +50,18 @@ fn the_least_settings_get_defaults_for_everything_else() {
 }
 
 #[test]
+fn what_has_to_survive_the_process_lies_where_the_settings_say() {
+    let settings = with("[state]\ndirectory = \"state\"\nusage_bytes_max = 1048576");
+    assert_eq!(
+        settings.state,
+        StateSettings {
+            directory: Some("/etc/keyway/state".into()),
+            usage_bytes_max: 1 << 20,
+        }
+    );
+}
+
+#[test]
 fn every_setting_can_be_written() {
     let settings = with(
         r#"
@@ -60,9 +72,6 @@ fn every_setting_can_be_written() {
         listen = "[::1]:9000"
         [link]
         socket = "/run/keyway/control.sock"
-        [state]
-        directory = "state"
-        usage_bytes_max = 1048576
         [access_log]
         file = "access.log"
         [http]
@@ -91,13 +100,6 @@ fn every_setting_can_be_written() {
     assert_eq!((settings.node.as_str(), settings.workers), ("edge-1", 3));
     assert_eq!(settings.driver, DriverChoice::Epoll);
     assert_eq!(settings.admin.listen.to_string(), "[::1]:9000");
-    assert_eq!(
-        settings.state,
-        StateSettings {
-            directory: Some("/etc/keyway/state".into()),
-            usage_bytes_max: 1 << 20,
-        }
-    );
     assert_eq!(
         settings.access_log,
         AccessLog::File("/etc/keyway/access.log".into())

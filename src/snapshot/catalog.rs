@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 mod check;
 mod checked;
+mod limits;
 mod routes;
 mod servers;
 mod traffic;
@@ -19,6 +20,7 @@ mod upstreams;
 
 pub use check::{CatalogError, CatalogProblem, TrafficFault, name_is_well_formed};
 pub use checked::{Api, Catalog, Credential, Plan, Tenant};
+pub use limits::{CalendarUnit, LimitEntry, LimitShape, LimitSubject, LimitUnit, NoShape};
 pub use routes::Route;
 pub use servers::{BalanceEntry, Breaker, HealthCheck, Outlier, Retry, TargetEntry, UpstreamTls};
 pub use traffic::{
@@ -33,8 +35,16 @@ pub const CATALOG_BYTES_MAX: u64 = 64 << 20;
 pub const LIMITS_MAX: usize = 16;
 /// The longest period of a limit: 366 days.
 pub const PERIOD_MS_MAX: u64 = 366 * 24 * 60 * 60 * 1_000;
-/// The most requests a limit may allow in a period or at once.
+/// The most units a rate may allow in a period or at once.
 pub const REQUESTS_MAX: u64 = 1_000_000_000;
+/// The most requests a quota may allow in a window.
+pub const QUOTA_MAX: u64 = 1 << 42;
+/// The most bytes a quota may allow in a window: 4 PiB.
+pub const QUOTA_BYTES_MAX: u64 = 1 << 52;
+/// The most requests in flight that a limit may allow.
+pub const CONCURRENT_MAX: u32 = 10_000;
+/// The highest number of a limit: what a word's tag has room for.
+pub const LIMIT_NUMBER_MAX: u32 = (1 << 29) - 1;
 /// The longest deadline of an upstream: one day.
 pub const TIMEOUT_MS_MAX: u32 = 24 * 60 * 60 * 1_000;
 
@@ -88,22 +98,6 @@ pub struct PlanEntry {
     pub limits: Vec<LimitEntry>,
 }
 
-/// One rate limit of a plan, counted per key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LimitEntry {
-    /// Stable number over all plans, at least 1: names the limit's words in the bank.
-    pub number: u32,
-    /// Name in `RateLimit` and `RateLimit-Policy`, `[a-z0-9][a-z0-9._-]{0,62}`.
-    pub name: String,
-    /// Requests per period, at least 1.
-    pub requests: u64,
-    /// The period in milliseconds, at least 1.
-    pub period_ms: u64,
-    /// Requests that may come at once, at least 1.
-    pub burst: u64,
-}
-
 /// One API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -135,6 +129,9 @@ pub struct ApiEntry {
     pub credential: CredentialEntry,
     /// False: served to anyone, no key asked.
     pub key_required: bool,
+    /// Limits that every request to it is held to, before those of its caller's plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<LimitEntry>,
     /// Largest request body, if smaller than the node's; absent: the node's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_bytes_max: Option<u64>,
@@ -174,6 +171,7 @@ impl Default for ApiEntry {
             split_by: None,
             credential: CredentialEntry::default(),
             key_required: true,
+            limits: Vec::new(),
             body_bytes_max: None,
             upgrades: usual_upgrades(),
             request_headers: HeaderEdits::default(),

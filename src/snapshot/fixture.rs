@@ -29,7 +29,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::catalog::{
-    ApiEntry, CatalogFile, LimitEntry, PlanEntry, RouteEntry, TenantEntry, UpstreamEntry,
+    ApiEntry, CatalogFile, LimitEntry, LimitShape, LimitSubject, LimitUnit, PlanEntry, RouteEntry,
+    TenantEntry, UpstreamEntry,
 };
 use super::format::{
     BaseRef, CHECKSUM_AT, HEADER_BYTES, Header, SECTION_BYTES, SECTIONS_AT, SectionId,
@@ -140,9 +141,14 @@ impl Fixture {
         let limit = LimitEntry {
             number,
             name: "rate".into(),
-            requests,
-            period_ms,
-            burst: requests,
+            subject: LimitSubject::Key,
+            unit: LimitUnit::Requests,
+            shape: LimitShape::Rate {
+                units: requests,
+                period_ms,
+                burst: requests,
+            },
+            shadow: false,
         };
         self.catalog.plans.push(PlanEntry {
             number,
@@ -166,6 +172,7 @@ impl Fixture {
             number: next(self.apps.len()),
             tenant: self.catalog.tenants.last().expect("made above").number,
             enabled: true,
+            unlimited: false,
             name: name.into(),
             grants,
         });
@@ -218,6 +225,7 @@ impl Fixture {
             state: KeyState::Active,
             environment: Environment::Live,
             pepper: 1,
+            unlimited: false,
         }
     }
 

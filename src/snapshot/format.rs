@@ -24,7 +24,7 @@
 //! file ends with the last one.
 //!
 //! - **apps**: 24 bytes each, numbers ascending: number, tenant, start in strings, start in grants,
-//!   count of grants (u32 each), length of the name (u8), enabled (u8: 0 or 1), zero (u16).
+//!   count of grants (u32 each), length of the name (u8), enabled, unlimited (u8 each: 0 or 1), zero (u8).
 //! - **grants**: 8 bytes each: API, plan (u32 each); an app's are consecutive, APIs ascending.
 //! - **strings**: the names of the apps, one after the other, in the order of the apps.
 //! - **catalog**: one JSON object, see [`catalog`](super::catalog).

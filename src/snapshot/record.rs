@@ -30,7 +30,8 @@ const NOT_AFTER: usize = 36;
 const STATE: usize = 40;
 const ENVIRONMENT: usize = 41;
 const PEPPER: usize = 42;
-const RESERVED: std::ops::Range<usize> = 43..SLOT_BYTES;
+const UNLIMITED: usize = 43;
+const RESERVED: std::ops::Range<usize> = 44..SLOT_BYTES;
 
 /// The first 16 bytes of `HMAC-SHA-256(pepper, key)`: all that a snapshot knows of a key.
 ///
@@ -153,6 +154,8 @@ pub struct KeyRecord {
     pub environment: Environment,
     /// Id of the pepper its digest was made with.
     pub pepper: u8,
+    /// The limits of its plans do not hold for it.
+    pub unlimited: bool,
 }
 
 /// Why 64 bytes are not a record.
@@ -173,6 +176,9 @@ pub enum RecordError {
     /// No such environment.
     #[error("its environment {0} is unknown")]
     Environment(u8),
+    /// A flag that is neither 0 nor 1.
+    #[error("a flag is neither 0 nor 1")]
+    Flag,
     /// A reserved byte is set.
     #[error("a reserved byte is not zero")]
     Reserved,
@@ -191,6 +197,7 @@ impl KeyRecord {
         slot[STATE] = self.state.code();
         slot[ENVIRONMENT] = self.environment.code();
         slot[PEPPER] = self.pepper;
+        slot[UNLIMITED] = u8::from(self.unlimited);
         slot
     }
 
@@ -216,6 +223,11 @@ impl KeyRecord {
             environment: Environment::of_code(slot[ENVIRONMENT])
                 .ok_or(RecordError::Environment(slot[ENVIRONMENT]))?,
             pepper: slot[PEPPER],
+            unlimited: match slot[UNLIMITED] {
+                0 => false,
+                1 => true,
+                _ => return Err(RecordError::Flag),
+            },
         };
         record.check()?;
         Ok(record)
@@ -262,6 +274,8 @@ pub struct AppEntry {
     pub tenant: u32,
     /// A disabled app's keys are refused. A deleted app travels in an overlay as disabled.
     pub enabled: bool,
+    /// The limits of its plans do not hold for its keys.
+    pub unlimited: bool,
     /// Name within its tenant, `[a-z0-9][a-z0-9._-]{0,62}`.
     pub name: String,
     /// What it may call, at most one plan an API, in any order.
@@ -294,6 +308,7 @@ mod tests {
             state: KeyState::Disabled,
             environment: Environment::Test,
             pepper: 255,
+            unlimited: true,
         }
     }
 
@@ -317,6 +332,7 @@ mod tests {
             refused(ENVIRONMENT..ENVIRONMENT + 1, 0),
             RecordError::Environment(0)
         );
+        assert_eq!(refused(UNLIMITED..UNLIMITED + 1, 2), RecordError::Flag);
         for at in RESERVED {
             assert_eq!(refused(at..at + 1, 1), RecordError::Reserved);
         }

@@ -55,7 +55,8 @@ pub(super) struct AppRow {
     pub grants: u32,
     pub name_bytes: u8,
     pub enabled: u8,
-    pub reserved: [u8; 2],
+    pub unlimited: u8,
+    pub reserved: u8,
 }
 
 impl AppRow {
@@ -68,7 +69,8 @@ impl AppRow {
             grants: u32_at(bytes, 16),
             name_bytes: bytes[20],
             enabled: bytes[21],
-            reserved: [bytes[22], bytes[23]],
+            unlimited: bytes[22],
+            reserved: bytes[23],
         }
     }
 
@@ -291,7 +293,7 @@ impl AppWalk {
         if app.number <= self.number {
             return Err(AppFault::Unordered);
         }
-        if app.enabled > 1 || app.reserved != [0; 2] {
+        if app.enabled > 1 || app.unlimited > 1 || app.reserved != 0 {
             return Err(AppFault::Flags);
         }
         let starts = (u64::from(app.strings_start), u64::from(app.grants_start));

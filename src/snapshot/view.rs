@@ -91,6 +91,7 @@ impl Image {
             number,
             tenant: row.tenant,
             enabled: row.enabled == 1,
+            unlimited: row.unlimited == 1,
             name: std::str::from_utf8(row.name(sections.strings)?).ok()?,
             grants: row.grants(sections.grants)?,
         })
@@ -119,6 +120,8 @@ pub struct App<'v> {
     pub tenant: u32,
     /// A disabled app's keys are refused.
     pub enabled: bool,
+    /// The limits of its plans do not hold for its keys.
+    pub unlimited: bool,
     /// Name within its tenant.
     pub name: &'v str,
     grants: &'v [[u8; GRANT_BYTES]],

@@ -190,7 +190,8 @@ impl SnapshotWriter {
         self.out.put(&small(self.strings.bytes())?.to_le_bytes())?;
         self.out.put(&small(grants_start)?.to_le_bytes())?;
         self.out.put(&grants.to_le_bytes())?;
-        self.out.put(&[name_bytes, u8::from(app.enabled), 0, 0])?;
+        let flags = [app.enabled, app.unlimited].map(u8::from);
+        self.out.put(&[name_bytes, flags[0], flags[1], 0])?;
         for grant in &self.scratch {
             let [a, b, c, d] = grant.api.to_le_bytes();
             let [e, f, g, h] = grant.plan.to_le_bytes();

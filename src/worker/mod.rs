@@ -23,11 +23,12 @@ use crate::accept::judge::Call;
 use crate::accept::tls::store::{Current, TlsStore};
 use crate::accept::turn_away::TurnedAway;
 use crate::authenticate::digest::Pepper;
-use crate::clock::{Clock, Tick};
+use crate::clock::Clock;
 use crate::io::{Buffers, Parking};
-use crate::limit::{Bank, Shard, ShardSettings, headers};
+use crate::limit::{Bank, Demand, Shard, ShardSettings, headers};
 use crate::link::WorkerHandle;
 use crate::parse::HeadLimits;
+use crate::pipeline;
 use crate::published::Latest;
 use crate::record::load::Load;
 use crate::record::request_id::{RequestId, RequestIds};
@@ -382,26 +383,29 @@ impl Worker {
 
     /// Appends `RateLimit-Policy` and `RateLimit`, if the request is held to limits.
     pub fn write_limit_fields(&self, call: &Call, out: &mut Vec<u8>) {
-        let (Some(served), Some(key), Some(plan)) = (&call.served, call.seen.key, call.seen.plan)
+        let seen = &call.seen;
+        let (Some(served), Some(subjects), Some(api)) = (&call.served, seen.subjects, seen.api)
         else {
             return;
         };
-        let Some(plan) = served.view().catalog().plan_by_number(plan) else {
-            return;
+        let catalog = served.view().catalog();
+        let plan = seen.plan.filter(|_| !seen.unlimited);
+        let plan = plan.and_then(|plan| catalog.plan_by_number(plan));
+        let demand = Demand {
+            subjects,
+            limits: pipeline::limits_of(catalog.api(api), plan),
+            bytes_in: 0,
         };
-        if plan.compiled.is_empty() {
+        let shown = || demand.all().filter(|limit| !limit.shadow);
+        if shown().next().is_none() {
             return;
         }
-        let limits = self.limits.borrow();
-        let now: Tick = self.clock.tick();
+        let (limits, now) = (self.limits.borrow(), self.clock.now());
+        let standings = shown().map(|limit| (limit, limits.standing(&subjects, limit, now)));
         out.extend_from_slice(b"RateLimit-Policy: ");
-        headers::append_policy(out, &plan.compiled);
+        headers::append_policy(out, shown());
         out.extend_from_slice(b"\r\nRateLimit: ");
-        let standings = plan
-            .compiled
-            .iter()
-            .map(|limit| limits.standing(key.number, limit, now));
-        headers::append_standings(out, &plan.compiled, standings);
+        headers::append_binding(out, standings);
         out.extend_from_slice(b"\r\n");
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Worker;
 use crate::io::{self, Listener, Wakeup};
+use crate::ledger::LimitNews;
 use crate::link::Phase;
 use crate::record::Counter;
 
@@ -64,7 +65,7 @@ impl Worker {
         if self.overload.beat(now.0 / 1_000, &self.load, self.index) {
             self.count(Counter::Overloads);
         }
-        self.limits.borrow_mut().reconcile(now);
+        self.limits.borrow_mut().reconcile(self.clock.now());
         if self.draining() {
             // Again: a connection may have become idle after the drain began.
             self.close_idle(now.millis());
@@ -73,10 +74,26 @@ impl Worker {
             self.pool.borrow_mut().prune(now.millis());
             self.tunnels.expire(self.clock.now().wall);
         }
+        self.tell_ledger(once_a_second);
         let limits = self.limits.borrow().counts();
         self.recorder
             .borrow_mut()
             .flush(&self.handle, limits, once_a_second);
+    }
+
+    /// Hands over what became of limits, unless the ledger is behind: then it stays and adds up.
+    fn tell_ledger(&self, once_a_second: bool) {
+        let queue = &self.handle.limits;
+        if !queue.has_room() {
+            return;
+        }
+        let mut limits = self.limits.borrow_mut();
+        let spent = limits.take_spent();
+        let tallies = match once_a_second {
+            true => limits.take_tallies().collect(),
+            false => Vec::new(),
+        };
+        queue.push(LimitNews { spent, tallies });
     }
 
     fn drain(&self) {

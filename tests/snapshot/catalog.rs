@@ -2,7 +2,8 @@
 
 use keyway::route::{ApiIndex, Asked};
 use keyway::snapshot::catalog::{
-    CatalogFile, LIMITS_MAX, LimitEntry, PERIOD_MS_MAX, REQUESTS_MAX, TIMEOUT_MS_MAX, TenantEntry,
+    CONCURRENT_MAX, CalendarUnit, CatalogFile, LIMIT_NUMBER_MAX, LIMITS_MAX, LimitEntry,
+    LimitShape, PERIOD_MS_MAX, QUOTA_MAX, REQUESTS_MAX, TIMEOUT_MS_MAX, TenantEntry,
 };
 use keyway::snapshot::{Catalog, CatalogFile as Written};
 
@@ -124,35 +125,66 @@ fn numbers_and_names_are_unique_and_well_formed() {
     Catalog::check(longest).expect("63 characters are allowed");
 }
 
+fn shape(catalog: &mut CatalogFile, shape: LimitShape) {
+    catalog.plans[0].limits[0].shape = shape;
+}
+
+fn rate(catalog: &mut CatalogFile, units: u64, period_ms: u64, burst: u64) {
+    shape(
+        catalog,
+        LimitShape::Rate {
+            units,
+            period_ms,
+            burst,
+        },
+    );
+}
+
+fn quota(units: u64, zone: &str) -> LimitShape {
+    LimitShape::Quota {
+        units,
+        window: CalendarUnit::Day,
+        zone: zone.into(),
+    }
+}
+
 #[test]
 fn limits_are_within_what_can_be_held() {
     each_refused_at([
+        ("plans[0].limits[0].requests", |c| rate(c, 0, 1_000, 1)),
         ("plans[0].limits[0].requests", |c| {
-            c.plans[0].limits[0].requests = 0
+            rate(c, REQUESTS_MAX + 1, 1_000, 1)
         }),
-        ("plans[0].limits[0].requests", |c| {
-            c.plans[0].limits[0].requests = REQUESTS_MAX + 1
-        }),
+        ("plans[0].limits[0].period_ms", |c| rate(c, 1, 0, 1)),
         ("plans[0].limits[0].period_ms", |c| {
-            c.plans[0].limits[0].period_ms = 0
+            rate(c, 1, PERIOD_MS_MAX + 1, 1)
         }),
-        ("plans[0].limits[0].period_ms", |c| {
-            c.plans[0].limits[0].period_ms = PERIOD_MS_MAX + 1
-        }),
-        ("plans[0].limits[0].burst", |c| {
-            c.plans[0].limits[0].burst = 0
-        }),
-        ("plans[0].limits[0].burst", |c| {
-            c.plans[0].limits[0].burst = u64::MAX
-        }),
+        ("plans[0].limits[0].burst", |c| rate(c, 1, 1_000, 0)),
+        ("plans[0].limits[0].burst", |c| rate(c, 1, 1_000, u64::MAX)),
         // Each value is allowed, all of them together are not.
         ("plans[0].limits[0]", |c| {
-            let limit = &mut c.plans[0].limits[0];
-            (limit.requests, limit.period_ms, limit.burst) = (1, PERIOD_MS_MAX, REQUESTS_MAX);
+            rate(c, 1, PERIOD_MS_MAX, REQUESTS_MAX)
         }),
-        ("plans[0].limits[0]", |c| {
-            let limit = &mut c.plans[0].limits[0];
-            (limit.requests, limit.period_ms) = (REQUESTS_MAX, 1);
+        ("plans[0].limits[0]", |c| rate(c, REQUESTS_MAX, 1, 1)),
+        ("plans[0].limits[0].requests", |c| {
+            shape(c, quota(QUOTA_MAX + 1, "UTC"))
+        }),
+        ("plans[0].limits[0].requests", |c| shape(c, quota(0, "UTC"))),
+        ("plans[0].limits[0]", |c| shape(c, quota(1, "Nowhere"))),
+        ("plans[0].limits[0].concurrent", |c| {
+            shape(c, LimitShape::Concurrent { requests: 0 })
+        }),
+        ("plans[0].limits[0].concurrent", |c| {
+            let requests = CONCURRENT_MAX + 1;
+            shape(c, LimitShape::Concurrent { requests })
+        }),
+        ("plans[0].limits[0].number", |c| {
+            c.plans[0].limits[0].number = LIMIT_NUMBER_MAX + 1
+        }),
+        ("apis[0].limits[0].number", |c| {
+            // A number names words in the bank, wherever it stands.
+            let taken = c.plans[0].limits[0].clone();
+            c.apis[0].limits.push(taken);
         }),
         ("plans[0].limits", |c| {
             let like = c.plans[0].limits[0].clone();

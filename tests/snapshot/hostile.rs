@@ -277,7 +277,8 @@ fn apps_that_do_not_hold_together_are_refused() {
     assert_eq!(apps(20, &[255]).app_fault(), AppFault::Place);
     assert_eq!(apps(20, &[0]).app_fault(), AppFault::Name);
     assert_eq!(apps(21, &[2]).app_fault(), AppFault::Flags);
-    assert_eq!(apps(22, &[1]).app_fault(), AppFault::Flags);
+    assert_eq!(apps(22, &[2]).app_fault(), AppFault::Flags);
+    assert_eq!(apps(23, &[1]).app_fault(), AppFault::Flags);
     // One grant less leaves one that no app owns.
     assert!(matches!(
         apps(24 + 16, &[1]).refused(),

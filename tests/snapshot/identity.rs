@@ -44,6 +44,7 @@ prop_compose! {
         state in any_state(),
         live in any::<bool>(),
         pepper in any::<u8>(),
+        unlimited in any::<bool>(),
     ) -> KeyRecord {
         KeyRecord {
             digest,
@@ -55,6 +56,7 @@ prop_compose! {
             state,
             environment: if live { Environment::Live } else { Environment::Test },
             pepper,
+            unlimited,
         }
     }
 }
@@ -66,12 +68,12 @@ fn any_keys() -> impl Strategy<Value = BTreeMap<[u8; 16], KeyRecord>> {
 
 prop_compose! {
     fn any_app()(
-        enabled in any::<bool>(),
+        (enabled, unlimited) in any::<(bool, bool)>(),
         name in "[a-z0-9][a-z0-9._-]{0,62}",
         plans in proptest::collection::btree_map(1..=3_u32, 1..=2_u32, 0..=3),
     ) -> AppEntry {
         let grants = plans.into_iter().rev().map(|(api, plan)| Grant { api, plan }).collect();
-        AppEntry { number: 0, tenant: 1, enabled, name, grants }
+        AppEntry { number: 0, tenant: 1, enabled, unlimited, name, grants }
     }
 }
 
@@ -109,6 +111,7 @@ fn with_all_apps(mut apps: BTreeMap<u32, AppEntry>) -> BTreeMap<u32, AppEntry> {
             number,
             tenant: 1,
             enabled: true,
+            unlimited: false,
             name: "plain".into(),
             grants: vec![],
         };

@@ -52,7 +52,7 @@ fn an_overlay_adds_changes_and_revokes() {
     let mut change = overlay([revoked(&fixture, 1), disabled, added]);
     change.apps = vec![fixture.apps[1].clone()];
     change.apps[0].enabled = false;
-    change.catalog.plans[0].limits[0].requests = 11;
+    change.catalog.plans[0].limits[0].shadow = true;
     change.publish_overlay(directory.path(), 2).unwrap();
     let after = load_next(directory.path(), &before).expect("whole");
 
@@ -72,7 +72,7 @@ fn an_overlay_adds_changes_and_revokes() {
     );
     assert!(after.app(1).expect("of the base").enabled);
     assert!(!after.app(2).expect("of the overlay").enabled);
-    assert_eq!(after.catalog().plans[0].limits[0].requests, 11);
+    assert!(after.catalog().plans[0].limits[0].shadow);
 }
 
 #[test]

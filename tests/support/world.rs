@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use keyway::authenticate::digest::Pepper;
 use keyway::authenticate::key_form;
-use keyway::snapshot::catalog::{ApiEntry, UpstreamEntry};
+use keyway::snapshot::catalog::{ApiEntry, LimitEntry, LimitShape, UpstreamEntry};
 use keyway::snapshot::fixture::Fixture;
 use keyway::snapshot::record::{Environment, KeyRecord};
 
@@ -114,7 +114,22 @@ impl World {
     /// Sets the limit of plan `free`.
     pub fn limit(mut self, requests: u64, period_ms: u64, burst: u64) -> Self {
         let limit = &mut self.fixture.catalog.plans[0].limits[0];
-        (limit.requests, limit.period_ms, limit.burst) = (requests, period_ms, burst);
+        limit.shape = LimitShape::Rate {
+            units: requests,
+            period_ms,
+            burst,
+        };
+        self
+    }
+
+    /// The limit of plan `free`.
+    pub fn limit_entry(&mut self) -> &mut LimitEntry {
+        &mut self.fixture.catalog.plans[0].limits[0]
+    }
+
+    /// Gives the first API this limit.
+    pub fn api_limit(mut self, limit: LimitEntry) -> Self {
+        self.fixture.catalog.apis[0].limits.push(limit);
         self
     }
 

@@ -6,7 +6,6 @@ use super::asked::Asked;
 use super::body::Nothing;
 use super::problem::Problem;
 use super::query::{Listed, PageQuery, Path, Query};
-use super::tenants::Switch;
 use super::time::Moment;
 use crate::domain::{App, AppSpec, Name};
 use axum::extract::State;
@@ -16,7 +15,7 @@ use utoipa::ToSchema;
 /// An app.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({
-    "name": "mobile", "tenant": "acme", "number": 1, "enabled": true,
+    "name": "mobile", "tenant": "acme", "number": 1, "enabled": true, "unlimited": false,
     "created_at": "2026-11-21T08:00:00Z"
 }))]
 pub struct AppView {
@@ -28,6 +27,9 @@ pub struct AppView {
     pub number: u32,
     /// A disabled app's keys are refused.
     pub enabled: bool,
+    /// True: the limits of its plans do not hold for its keys.
+    #[serde(default)]
+    pub unlimited: bool,
     /// When it was made.
     pub created_at: Moment,
 }
@@ -39,9 +41,22 @@ impl From<App> for AppView {
             tenant: app.tenant_name,
             number: app.number.0,
             enabled: app.enabled,
+            unlimited: app.unlimited,
             created_at: Moment::at_ms(app.created_ms),
         }
     }
+}
+
+/// What changes of an app; what is left out stays.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AppPatch {
+    /// False: its keys are refused.
+    #[serde(default)]
+    enabled: Option<bool>,
+    /// True: the limits of its plans do not hold for its keys.
+    #[serde(default)]
+    unlimited: Option<bool>,
 }
 
 /// Lists the apps of all tenants.
@@ -120,25 +135,31 @@ pub(super) async fn show(
     Ok(Shown(app.into()))
 }
 
-/// Switches an app, and with it all its keys, on or off.
+/// Switches an app, and with it all its keys, on or off, or lifts it above the limits of plans.
 #[utoipa::path(patch, path = "/v1/tenants/{tenant}/apps/{app}", tag = "apps",
     params(("tenant" = Name, Path, description = "Its tenant"),
         ("app" = Name, Path, description = "Its name"), WaitQuery),
-    request_body(content = Switch, example = json!({ "enabled": false })),
+    request_body(content = AppPatch, example = json!({ "enabled": false })),
     responses((status = 200, description = "The app", body = Changed<AppView>)))]
 pub(super) async fn update(
     State(admin): State<Admin>,
     Path((tenant, name)): Path<(Name, Name)>,
     Waiting(timeout): Waiting,
-    asked: Asked<Switch>,
+    asked: Asked<AppPatch>,
 ) -> Answered<AppView> {
-    let enabled = asked.body.enabled;
+    let patch = asked.body;
     let outcome = admin
         .control
         .store
         .write(asked.author, move |tx| {
             let app = tx.app(&tenant, &name)?;
-            tx.app_set_enabled(app.number, enabled)
+            if let Some(enabled) = patch.enabled {
+                tx.app_set_enabled(app.number, enabled)?;
+            }
+            if let Some(unlimited) = patch.unlimited {
+                tx.app_set_unlimited(app.number, unlimited)?;
+            }
+            tx.app_numbered(app.number)
         })
         .await?;
     Ok(admin.changed(outcome, timeout, AppView::from).await)

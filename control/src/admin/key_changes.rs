@@ -51,6 +51,9 @@ pub(super) struct KeyBody {
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, Scalar>)]
     attributes: Attributes,
+    /// True: the limits of its plans do not hold for it; default false.
+    #[serde(default)]
+    unlimited: bool,
 }
 
 pub(super) fn live() -> Environment {
@@ -76,6 +79,9 @@ pub(super) struct KeyPatch {
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, Scalar>)]
     attributes: BTreeMap<String, Option<Scalar>>,
+    /// Whether the limits of its plans do not hold for it.
+    #[serde(default)]
+    unlimited: Option<bool>,
 }
 
 /// Tells a field that is null from one that is not there.
@@ -109,6 +115,9 @@ impl KeyPatch {
             let attributes = Attributes::try_from(attributes)
                 .map_err(|invalid: Invalid| invalid.within("attributes"))?;
             tx.key_set_attributes(id, attributes)?;
+        }
+        if let Some(unlimited) = self.unlimited {
+            tx.key_set_unlimited(id, unlimited)?;
         }
         tx.key(id)
     }
@@ -183,6 +192,7 @@ pub(super) async fn create(
         not_before,
         not_after,
         attributes,
+        unlimited,
     } = asked.body;
     let validity = validity(not_before, not_after)?;
     let Issued { secret, credential } = admin.control.keysmith.issue(environment)?;
@@ -197,6 +207,7 @@ pub(super) async fn create(
                 environment,
                 validity,
                 attributes,
+                unlimited,
             };
             Ok((tx.key_create(key)?, None))
         })
@@ -205,7 +216,7 @@ pub(super) async fn create(
     Ok(made(&admin, outcome, &secret, timeout).await)
 }
 
-/// Changes a key's validity and attributes.
+/// Changes a key's validity, its attributes, and whether limits hold for it.
 #[utoipa::path(patch, path = "/v1/keys/{key}", tag = "keys",
     params(("key" = KeyIdText, Path, description = "Its id"), WaitQuery),
     request_body = KeyPatch,

@@ -249,6 +249,7 @@ fn take_in(tx: &mut Tx<'_>, keys: Vec<Ready>) -> Result<Vec<ImportLine>, StoreEr
             environment: key.environment,
             validity: key.validity,
             attributes: key.attributes,
+            unlimited: false,
         });
     }
     tx.keys_import(new)

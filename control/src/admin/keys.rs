@@ -30,7 +30,7 @@ pub(super) struct KeyIdText(String);
     "id": "key_06t0q3zkd8v1w", "number": 1, "tenant": "acme", "app": "mobile",
     "environment": "live", "state": "active", "not_before": null,
     "not_after": "2027-11-21T08:00:00Z", "attributes": { "name": "ios", "tier": 2 },
-    "origin": "issued", "rotated_from": null, "created_at": "2026-11-21T08:00:00Z",
+    "unlimited": false, "origin": "issued", "rotated_from": null, "created_at": "2026-11-21T08:00:00Z",
     "revoked_at": null, "last_used_at": "2026-11-21T08:03:00Z"
 }))]
 pub struct KeyView {
@@ -54,6 +54,9 @@ pub struct KeyView {
     /// The customer's own words about it.
     #[schema(value_type = BTreeMap<String, Scalar>)]
     pub attributes: Attributes,
+    /// True: the limits of its plans do not hold for it.
+    #[serde(default)]
+    pub unlimited: bool,
     /// Whether it was made here or brought.
     pub origin: KeyOrigin,
     /// The key that it takes the place of.
@@ -79,6 +82,7 @@ impl From<Key> for KeyView {
             not_before: key.validity.not_before_s().map(Moment::at_s),
             not_after: key.validity.not_after_s().map(Moment::at_s),
             attributes: key.attributes,
+            unlimited: key.unlimited,
             origin: key.origin,
             rotated_from: key.rotated_from,
             created_at: Moment::at_ms(key.created_ms),

@@ -35,6 +35,8 @@ pub struct CurrentTenant {
 pub struct CurrentApp {
     /// Whether its keys count.
     pub enabled: bool,
+    /// Whether the limits of plans do not hold for its keys.
+    pub unlimited: bool,
     /// It has keys that are not revoked. Only looked for if the document would remove it.
     pub has_keys: bool,
     /// By API; those that are not cancelled.
@@ -139,6 +141,7 @@ fn read_app(rows: &Rows<'_>, app: &App, leaves: bool) -> Result<CurrentApp, Stor
     let has_keys = leaves && has_keys(rows, app.number)?;
     Ok(CurrentApp {
         enabled: app.enabled,
+        unlimited: app.unlimited,
         has_keys,
         subscriptions,
     })

@@ -175,18 +175,30 @@ impl Planner {
             match now {
                 None => {
                     let enabled = part.enabled.unwrap_or(true);
+                    let unlimited = part.unlimited.unwrap_or(false);
                     let spec = AppSpec {
                         name: part.name.clone(),
                         enabled,
+                        unlimited,
                     };
                     let step = Step::AppCreate(tenant.clone(), spec);
-                    let fields = created(json!({ "enabled": enabled }));
+                    let fields = match unlimited {
+                        true => json!({ "enabled": enabled, "unlimited": true }),
+                        false => json!({ "enabled": enabled }),
+                    };
+                    let fields = created(fields);
                     self.make(Action::Create, Subject::App, id, fields, step);
                 }
                 Some(now) => {
                     if let Some(enabled) = part.enabled.filter(|&enabled| enabled != now.enabled) {
                         let step = Step::AppSwitch(tenant.clone(), part.name.clone(), enabled);
                         let fields = vec![field("enabled", now.enabled, enabled)];
+                        self.make(Action::Change, Subject::App, id.clone(), fields, step);
+                    }
+                    let wanted = part.unlimited.filter(|wanted| *wanted != now.unlimited);
+                    if let Some(unlimited) = wanted {
+                        let step = Step::AppLimits(tenant.clone(), part.name.clone(), unlimited);
+                        let fields = vec![field("unlimited", now.unlimited, unlimited)];
                         self.make(Action::Change, Subject::App, id, fields, step);
                     }
                 }

@@ -63,6 +63,10 @@ pub struct RawApp {
     /// Default: as it is; true for a new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
+    /// True: the limits of its plans do not hold for its keys. Default: as it is; false for a new
+    /// one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlimited: Option<bool>,
     /// What it may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscriptions: Option<Vec<RawSubscription>>,
@@ -112,6 +116,8 @@ pub struct AppPart {
     pub name: Name,
     /// None: as it is.
     pub enabled: Option<bool>,
+    /// None: as it is.
+    pub unlimited: Option<bool>,
     /// None: not said.
     pub subscriptions: Option<Vec<SubscriptionPart>>,
 }
@@ -179,6 +185,7 @@ impl RawApp {
             AppPart {
                 name,
                 enabled: self.enabled,
+                unlimited: self.unlimited,
                 subscriptions,
             },
         ))

@@ -37,6 +37,8 @@ pub enum Step {
     AppCreate(Name, AppSpec),
     /// Switches an app of a tenant.
     AppSwitch(Name, Name, bool),
+    /// Lifts an app of a tenant above the limits of plans, or brings it back.
+    AppLimits(Name, Name, bool),
     /// Removes an app of a tenant.
     AppDelete(Name, Name),
     /// Subscribes an app.
@@ -87,6 +89,10 @@ impl Step {
             Self::AppSwitch(tenant, name, enabled) => {
                 let app = tx.app(&tenant, &name)?;
                 tx.app_set_enabled(app.number, enabled).map(drop)
+            }
+            Self::AppLimits(tenant, name, unlimited) => {
+                let app = tx.app(&tenant, &name)?;
+                tx.app_set_unlimited(app.number, unlimited).map(drop)
             }
             Self::AppDelete(tenant, name) => {
                 let app = tx.app(&tenant, &name)?;

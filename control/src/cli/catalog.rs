@@ -7,7 +7,8 @@ use super::output::or_dash;
 use crate::admin::apis::ApiView;
 use crate::admin::plans::PlanView;
 use crate::admin::upstreams::UpstreamView;
-use crate::domain::LimitSpec;
+use crate::domain::{LimitSpec, Shape};
+use keyway::snapshot::catalog::{CalendarUnit, LimitSubject, LimitUnit};
 
 pub(super) fn plans(session: &Session, command: ListCommand) -> Result<(), CliError> {
     let ListCommand::List(part) = command;
@@ -22,15 +23,43 @@ pub(super) fn plans(session: &Session, command: ListCommand) -> Result<(), CliEr
     })
 }
 
-/// `burst 10/second (20 at once)`.
+/// `burst 10/second (20 at once)`, `monthly 5000 each month (UTC)`, `parallel 3 at the same time`.
 fn limit(limit: &LimitSpec) -> String {
-    let LimitSpec {
-        name,
-        requests,
-        per,
-        burst,
-    } = limit;
-    format!("{name} {requests}/{} ({burst} at once)", per.word())
+    let unit = match limit.unit {
+        LimitUnit::Requests => "",
+        LimitUnit::BytesIn => " bytes in",
+        LimitUnit::BytesOut => " bytes out",
+    };
+    let name = &limit.name;
+    let mut text = match &limit.shape {
+        Shape::Rate { units, per, burst } => {
+            format!("{name} {units}{unit}/{} ({burst} at once)", per.word())
+        }
+        Shape::Quota {
+            units,
+            window,
+            zone,
+        } => {
+            let window = match window {
+                CalendarUnit::Hour => "hour",
+                CalendarUnit::Day => "day",
+                CalendarUnit::Month => "month",
+            };
+            format!("{name} {units}{unit} each {window} ({zone})")
+        }
+        Shape::Concurrent(requests) => format!("{name} {requests} at the same time"),
+    };
+    text.push_str(match limit.subject {
+        LimitSubject::Key => "",
+        LimitSubject::App => " per app",
+        LimitSubject::Tenant => " per tenant",
+        LimitSubject::Api => " of all callers",
+        LimitSubject::Address => " per address",
+    });
+    if limit.shadow {
+        text.push_str(", only watching");
+    }
+    text
 }
 
 pub(super) fn apis(session: &Session, command: ListCommand) -> Result<(), CliError> {

@@ -49,6 +49,7 @@ fn create(session: &Session, arguments: KeyCreateArguments) -> Result<(), CliErr
         "not_before": arguments.not_before,
         "not_after": not_after,
         "attributes": attributes(arguments.name, arguments.attribute),
+        "unlimited": arguments.unlimited,
     });
     let made: Changed<KeyMade> = session
         .client
@@ -154,7 +155,7 @@ fn update(session: &Session, arguments: KeyUpdateArguments) -> Result<(), CliErr
             .into_iter()
             .map(|name| (name, Value::Null)),
     );
-    if attributes.is_empty() {
+    if attributes.is_empty() && arguments.unlimited.is_none() {
         return Err(CliError::Usage(
             "nothing to change; see `keys update --help`".to_owned(),
         ));
@@ -163,7 +164,7 @@ fn update(session: &Session, arguments: KeyUpdateArguments) -> Result<(), CliErr
         .client
         .patch(format!("/v1/keys/{}", arguments.id))
         .waiting(arguments.wait.timeout_ms())
-        .send_json(&json!({ "attributes": attributes }))?;
+        .send_json(&json!({ "attributes": attributes, "unlimited": arguments.unlimited }))?;
     session.changed(&changed, "in force", told)
 }
 
@@ -251,6 +252,9 @@ fn lines_of(key: &KeyView) -> Vec<(&'static str, String)> {
         .collect();
     if !attributes.is_empty() {
         lines.push(("attributes", attributes.join(" ")));
+    }
+    if key.unlimited {
+        lines.push(("limits", "those of its plans do not hold".to_owned()));
     }
     lines
 }

@@ -4,6 +4,7 @@
 //! about all of them together, which the store asks the data plane's own catalog before it
 //! commits a change.
 
+use super::limit::{self, LimitSpec, RawLimit};
 use super::{ApiNumber, Invalid, Name};
 use keyway::snapshot::catalog::{
     Affinity, Answer, Condition, Cors, HeaderEdits, Rewrite, VersionPlace,
@@ -56,6 +57,9 @@ pub struct ApiSpec {
     pub credential: CredentialPlaces,
     /// False: served to anyone, no key asked.
     pub key_required: bool,
+    /// Limits of all its callers, before those of their plans; none twice by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<LimitSpec>,
     /// Largest request body, if smaller than the node's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body_bytes_max: Option<u64>,
@@ -168,6 +172,10 @@ pub struct RawApi {
     /// Default true.
     #[serde(default = "key_required")]
     pub key_required: bool,
+    /// Limits that every request to it is held to, before those of its caller's plan; also where no
+    /// key is asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<RawLimit>,
     /// Largest request body in bytes, if smaller than the node's `http.body_bytes_max`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_bytes_max: Option<u64>,
@@ -297,6 +305,7 @@ impl TryFrom<RawApi> for ApiSpec {
                 .map(share)
                 .collect::<Result<_, Invalid>>()?,
             split_by: raw.split_by,
+            limits: limit::limits(raw.limits)?,
             body_bytes_max: raw.body_bytes_max,
             upgrades: raw.upgrades,
             request_headers: raw.request_headers,

@@ -16,6 +16,9 @@ pub struct App {
     pub name: Name,
     /// A disabled app's keys are refused.
     pub enabled: bool,
+    /// The limits of its plans do not hold for its keys.
+    #[serde(default)]
+    pub unlimited: bool,
     /// Milliseconds since the epoch.
     pub created_ms: u64,
 }
@@ -29,4 +32,7 @@ pub struct AppSpec {
     /// True unless said otherwise.
     #[serde(default = "super::tenant::enabled")]
     pub enabled: bool,
+    /// True: the limits of its plans do not hold for its keys. Default: false.
+    #[serde(default)]
+    pub unlimited: bool,
 }

@@ -244,6 +244,9 @@ pub struct Key {
     pub validity: Validity,
     /// The customer's own words about it.
     pub attributes: Attributes,
+    /// The limits of its plans do not hold for it.
+    #[serde(default)]
+    pub unlimited: bool,
     /// Where it came from.
     pub origin: KeyOrigin,
     /// The key that this one takes the place of.
@@ -269,4 +272,6 @@ pub struct NewKey {
     pub validity: Validity,
     /// The customer's own words about it.
     pub attributes: Attributes,
+    /// The limits of its plans do not hold for it.
+    pub unlimited: bool,
 }

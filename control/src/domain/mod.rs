@@ -13,6 +13,7 @@ mod audit;
 mod invalid;
 mod issue;
 mod key;
+mod limit;
 mod name;
 mod number;
 mod plan;
@@ -30,12 +31,13 @@ pub use invalid::Invalid;
 pub use issue::{Credential, Issued, Keysmith, KeysmithError, Secret, fresh_admin_token};
 pub use key::{Environment, FinalState, Key, KeyOrigin, KeyState, NewKey, UnknownWord, Validity};
 pub use keyway::snapshot::KeyId;
+pub use limit::{Limit, LimitSpec, Period, RawLimit, Shape};
 pub use name::Name;
 pub use number::{
     ApiNumber, AppNumber, KeyNumber, LimitNumber, PlanNumber, SubscriptionNumber, TenantNumber,
     TokenNumber, UpstreamNumber,
 };
-pub use plan::{Limit, LimitSpec, Period, Plan, PlanSpec, RawLimit, RawPlan};
+pub use plan::{Plan, PlanSpec, RawPlan};
 pub use subscription::{NewSubscription, Subscription, SubscriptionState, TransitionRefused};
 pub use tenant::{Tenant, TenantSpec};
 pub use upstream::{RawUpstream, Upstream, UpstreamSpec};

@@ -1,5 +1,6 @@
 //! APIs with their routes.
 
+use super::limits::Owner;
 use super::sql::{self, Conditions, Order};
 use super::{Page, Paged, Rows, StoreError, Tx};
 use crate::domain::{Api, ApiNumber, ApiSpec, Name, Subject, Upstream};
@@ -73,6 +74,7 @@ impl Tx<'_> {
             params![spec.name.as_str(), upstream.number.0, sql::to_json(&spec)?],
         )?;
         let number = ApiNumber(sql::new_number(self.connection(), Subject::Api)?);
+        self.limits_write(Owner::Api(number.0), &spec.limits)?;
         let created = Api { number, spec };
         self.audit_created(Subject::Api, created.spec.name.as_str(), &created)?;
         Ok(created)
@@ -92,6 +94,7 @@ impl Tx<'_> {
             update,
             params![before.number.0, upstream.number.0, sql::to_json(&spec)?],
         )?;
+        self.limits_write(Owner::Api(before.number.0), &spec.limits)?;
         let after = Api {
             number: before.number,
             spec,
@@ -135,6 +138,7 @@ impl Tx<'_> {
             "DELETE FROM subscriptions WHERE api = ?1",
             number,
         )?;
+        self.limits_write(Owner::Api(before.number.0), &[])?;
         sql::run(
             self.connection(),
             "DELETE FROM apis WHERE number = ?1",

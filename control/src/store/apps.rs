@@ -7,7 +7,7 @@ use rusqlite::{Row, params};
 use serde_json::json;
 
 const SELECT: &str = "SELECT apps.number, tenant, tenants.name AS tenant_name, apps.name,
-    apps.enabled, apps.created_ms
+    apps.enabled, apps.unlimited, apps.created_ms
     FROM apps JOIN tenants ON tenants.number = apps.tenant";
 
 fn app(row: &Row<'_>) -> Result<App, StoreError> {
@@ -17,6 +17,7 @@ fn app(row: &Row<'_>) -> Result<App, StoreError> {
         tenant_name: sql::word(row, "tenant_name")?,
         name: sql::word(row, "name")?,
         enabled: row.get("enabled")?,
+        unlimited: row.get("unlimited")?,
         created_ms: row.get("created_ms")?,
     })
 }
@@ -86,8 +87,8 @@ impl Tx<'_> {
             });
         }
         let changed = self.stamp()?;
-        let insert = "INSERT INTO apps (tenant, name, enabled, created_ms, changed)
-            VALUES (?1, ?2, ?3, ?4, ?5)";
+        let insert = "INSERT INTO apps (tenant, name, enabled, unlimited, created_ms, changed)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         sql::run(
             self.connection(),
             insert,
@@ -95,6 +96,7 @@ impl Tx<'_> {
                 tenant.number.0,
                 spec.name.as_str(),
                 spec.enabled,
+                spec.unlimited,
                 self.now().0,
                 changed
             ],
@@ -125,6 +127,38 @@ impl Tx<'_> {
         let action = if enabled { "enable" } else { "disable" };
         let id = id_of(&before.tenant_name, &before.name);
         self.audit(action, Subject::App, &id, Some(&before), Some(&after))?;
+        Ok(after)
+    }
+
+    /// Sets whether the limits of its plans hold for an app's keys.
+    pub fn app_set_unlimited(
+        &mut self,
+        number: AppNumber,
+        unlimited: bool,
+    ) -> Result<App, StoreError> {
+        let before = self.app_numbered(number)?;
+        if before.unlimited == unlimited {
+            return Ok(before);
+        }
+        let changed = self.stamp()?;
+        let update = "UPDATE apps SET unlimited = ?2, changed = ?3 WHERE number = ?1";
+        sql::run(
+            self.connection(),
+            update,
+            params![number.0, unlimited, changed],
+        )?;
+        let after = App {
+            unlimited,
+            ..before.clone()
+        };
+        let id = id_of(&before.tenant_name, &before.name);
+        self.audit(
+            "set_unlimited",
+            Subject::App,
+            &id,
+            Some(&before),
+            Some(&after),
+        )?;
         Ok(after)
     }
 

@@ -7,8 +7,9 @@
 //! While a configuration is held, its document counts instead of the tables; the next change of a
 //! plan, an API or an upstream ends the hold.
 
+use super::limits::Owner;
 use super::{Rows, StoreError, Tx, sql};
-use crate::domain::{Api, Name, Plan, Subject, Upstream};
+use crate::domain::{Api, Limit, Name, Plan, Subject, Upstream};
 use keyway::snapshot::catalog::{
     ApiEntry, Catalog, CatalogFile, CredentialEntry, LimitEntry, PlanEntry, RouteEntry, SplitEntry,
     UpstreamEntry, usual_upgrades,
@@ -79,7 +80,8 @@ impl Rows<'_> {
                     StoreError::Corrupt(format!("API {api} has no upstream {name}"))
                 })
             };
-            api_entry(api, number)
+            let limits = self.limits_of(Owner::Api(api.number.0))?;
+            api_entry(api, &limits, number)
         };
         Ok(Configuration {
             plans: self.plans_all()?.iter().map(plan_entry).collect(),
@@ -261,23 +263,21 @@ fn named(text: &str, lists: &[(&str, Vec<String>)]) -> String {
 }
 
 fn plan_entry(plan: &Plan) -> PlanEntry {
-    let limit = |limit: &crate::domain::Limit| LimitEntry {
-        number: limit.number.0,
-        name: limit.spec.name.to_string(),
-        requests: limit.spec.requests,
-        period_ms: limit.spec.per.millis(),
-        burst: limit.spec.burst,
-    };
     PlanEntry {
         number: plan.number.0,
         name: plan.name.to_string(),
-        limits: plan.limits.iter().map(limit).collect(),
+        limits: plan.limits.iter().map(limit_entry).collect(),
     }
+}
+
+fn limit_entry(limit: &Limit) -> LimitEntry {
+    limit.spec.entry(limit.number)
 }
 
 /// An API as the nodes see it: upstreams by number.
 fn api_entry(
     api: &Api,
+    limits: &[Limit],
     number: impl Fn(&Name) -> Result<u32, StoreError>,
 ) -> Result<ApiEntry, StoreError> {
     let spec = &api.spec;
@@ -323,6 +323,7 @@ fn api_entry(
             query: spec.credential.query.clone(),
         },
         key_required: spec.key_required,
+        limits: limits.iter().map(limit_entry).collect(),
         body_bytes_max: spec.body_bytes_max,
         upgrades: spec.upgrades.clone().unwrap_or_else(usual_upgrades),
         request_headers: spec.request_headers.clone(),

@@ -9,8 +9,8 @@ use crate::domain::{
 use rusqlite::{Row, params};
 
 const SELECT: &str = "SELECT keys.number, keys.id, keys.app, tenants.name AS tenant_name,
-    apps.name AS app_name, environment, state, not_before_s, not_after_s, attributes, origin,
-    rotated_from, keys.created_ms, revoked_ms, last_used.minute_ms AS last_used_ms
+    apps.name AS app_name, environment, state, not_before_s, not_after_s, attributes,
+    keys.unlimited, origin, rotated_from, keys.created_ms, revoked_ms, last_used.minute_ms AS last_used_ms
     FROM keys JOIN apps ON apps.number = keys.app JOIN tenants ON tenants.number = apps.tenant
     LEFT JOIN last_used ON last_used.key = keys.id";
 
@@ -40,6 +40,7 @@ fn key(row: &Row<'_>) -> Result<Key, StoreError> {
         state: sql::word(row, "state")?,
         validity,
         attributes: sql::json(row, "attributes")?,
+        unlimited: row.get("unlimited")?,
         origin: sql::word(row, "origin")?,
         rotated_from: rotated_from.map(id_from_sql).transpose()?,
         created_ms: row.get("created_ms")?,
@@ -131,8 +132,8 @@ impl Tx<'_> {
     ) -> Result<Key, StoreError> {
         let changed = self.stamp()?;
         let insert = "INSERT INTO keys (id, digest, pepper, app, environment, state, not_before_s,
-            not_after_s, attributes, origin, rotated_from, created_ms, changed)
-            VALUES (?1, ?2, ?3, ?4, ?5, 'active', ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+            not_after_s, attributes, unlimited, origin, rotated_from, created_ms, changed)
+            VALUES (?1, ?2, ?3, ?4, ?5, 'active', ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
         sql::run(
             self.connection(),
             insert,
@@ -145,6 +146,7 @@ impl Tx<'_> {
                 new.validity.not_before_s(),
                 new.validity.not_after_s(),
                 sql::to_json(&new.attributes)?,
+                new.unlimited,
                 new.credential.origin.word(),
                 rotated_from.map(id_to_sql),
                 self.now().0,
@@ -185,6 +187,13 @@ impl Tx<'_> {
         self.key_change("set_attributes", before, |key| key.attributes = attributes)
     }
 
+    /// Sets whether the limits of its plans hold for a key.
+    pub fn key_set_unlimited(&mut self, id: KeyId, unlimited: bool) -> Result<Key, StoreError> {
+        let before = self.key(id)?;
+        before.state.alive()?;
+        self.key_change("set_unlimited", before, |key| key.unlimited = unlimited)
+    }
+
     /// Makes a key that takes the place of `id`: same app, environment, attributes and validity, so
     /// that a rotation never makes a key outlive what it was made for. The old one ends `grace_s` seconds from now, or earlier by itself; the node
     /// ends it, also with control down. Answers the new key.
@@ -210,6 +219,7 @@ impl Tx<'_> {
             environment: old.environment,
             validity: old.validity,
             attributes: old.attributes.clone(),
+            unlimited: old.unlimited,
         };
         let created = self.key_insert(&new, Some(id))?;
         self.audit(
@@ -250,7 +260,7 @@ impl Tx<'_> {
         }
         let changed = self.stamp()?;
         let update = "UPDATE keys SET state = ?2, not_before_s = ?3, not_after_s = ?4,
-            attributes = ?5, revoked_ms = ?6, changed = ?7 WHERE number = ?1";
+            attributes = ?5, unlimited = ?6, revoked_ms = ?7, changed = ?8 WHERE number = ?1";
         sql::run(
             self.connection(),
             update,
@@ -260,6 +270,7 @@ impl Tx<'_> {
                 after.validity.not_before_s(),
                 after.validity.not_after_s(),
                 sql::to_json(&after.attributes)?,
+                after.unlimited,
                 after.revoked_ms,
                 changed
             ],

@@ -25,6 +25,7 @@ mod error;
 mod idempotency;
 mod imports;
 mod keys;
+mod limits;
 mod nodes;
 mod page;
 mod plans;

@@ -1,8 +1,9 @@
 //! Plans: included APIs and limits.
 
+use super::limits::Owner;
 use super::sql::{self, Conditions, Order};
 use super::{Page, Paged, Rows, StoreError, Tx};
-use crate::domain::{Limit, LimitNumber, Name, Plan, PlanNumber, PlanSpec, Subject};
+use crate::domain::{Name, Plan, PlanNumber, PlanSpec, Subject};
 use rusqlite::{Row, params};
 
 const SELECT: &str = "SELECT number, name FROM plans";
@@ -74,19 +75,13 @@ impl Rows<'_> {
     fn plan_whole(&self, number: PlanNumber, name: Name) -> Result<Plan, StoreError> {
         let apis = "SELECT name FROM plan_apis JOIN apis ON apis.number = plan_apis.api
             WHERE plan = ?1 ORDER BY name";
-        let limits = "SELECT number, spec FROM limits WHERE plan = ?1 ORDER BY position";
         Ok(Plan {
             number,
             name,
             apis: sql::all(self.connection(), apis, params![number.0], |row| {
                 sql::word(row, "name")
             })?,
-            limits: sql::all(self.connection(), limits, params![number.0], |row| {
-                Ok(Limit {
-                    number: LimitNumber(row.get("number")?),
-                    spec: sql::json(row, "spec")?,
-                })
-            })?,
+            limits: self.limits_of(Owner::Plan(number.0))?,
         })
     }
 }
@@ -171,26 +166,6 @@ impl Tx<'_> {
             let include = "INSERT INTO plan_apis (plan, api) VALUES (?1, ?2)";
             sql::run(connection, include, params![plan.0, api.number.0])?;
         }
-        let names: Vec<&str> = spec
-            .limits
-            .iter()
-            .map(|limit| limit.name.as_str())
-            .collect();
-        let names = sql::to_json(&names)?;
-        let drop_others = "DELETE FROM limits WHERE plan = ?1
-            AND name NOT IN (SELECT value FROM json_each(?2))";
-        sql::run(connection, drop_others, params![plan.0, names])?;
-        for (position, limit) in spec.limits.iter().enumerate() {
-            // A limit keeps its number, and with it what its callers have spent already.
-            let keep = "UPDATE limits SET position = ?3, spec = ?4 WHERE plan = ?1 AND name = ?2";
-            let add = "INSERT INTO limits (plan, name, position, spec) VALUES (?1, ?2, ?3, ?4)";
-            let document = sql::to_json(limit)?;
-            let values = params![plan.0, limit.name.as_str(), position, document];
-            if sql::run(connection, keep, values)? == 0 {
-                sql::run(connection, add, values)?;
-                sql::new_number(connection, Subject::Plan)?;
-            }
-        }
-        Ok(())
+        self.limits_write(Owner::Plan(plan.0), &spec.limits)
     }
 }

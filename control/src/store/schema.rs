@@ -7,7 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Each stands once and is never edited after its release: a change is a new one.
-const STEPS: &[M<'_>] = &[M::up(include_str!("migrations/0001_first.sql"))];
+const STEPS: &[M<'_>] = &[
+    M::up(include_str!("migrations/0001_first.sql")),
+    M::up(include_str!("migrations/0002_limits.sql")),
+];
 const MIGRATIONS: Migrations<'_> = Migrations::from_slice(STEPS);
 
 /// Prepared statements that a connection keeps.

@@ -28,12 +28,12 @@ pub struct SnapshotHead {
 }
 
 const APPS: &str = "SELECT apps.number, apps.tenant, apps.name,
-    apps.enabled AND apps.deleted_ms IS NULL AS enabled, s.api, s.plan
+    apps.enabled AND apps.deleted_ms IS NULL AS enabled, apps.unlimited, s.api, s.plan
     FROM apps LEFT JOIN subscriptions AS s
     ON s.app = apps.number AND s.state = 'approved' AND apps.deleted_ms IS NULL";
 
 const KEYS: &str = "SELECT digest, id, number, app, not_before_s, not_after_s, state, environment,
-    pepper FROM keys";
+    pepper, unlimited FROM keys";
 
 /// Keys that a base leaves out; `?1` and `?2` are the oldest end and revocation it still names.
 const KEPT: &str = "coalesce(not_after_s, ?1) >= ?1 AND coalesce(revoked_ms, ?2) >= ?2";
@@ -234,6 +234,7 @@ fn app_row(row: &Row<'_>) -> Result<(AppEntry, Option<Grant>), StoreError> {
         number: row.get("number")?,
         tenant: row.get("tenant")?,
         enabled: row.get("enabled")?,
+        unlimited: row.get("unlimited")?,
         name: row.get("name")?,
         grants: Vec::new(),
     };
@@ -270,5 +271,6 @@ fn key_record(row: &Row<'_>) -> Result<KeyRecord, StoreError> {
             _ => return Err(corrupt("environment")),
         },
         pepper: row.get(8)?,
+        unlimited: row.get(9)?,
     })
 }

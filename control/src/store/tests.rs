@@ -5,7 +5,7 @@ use super::{
     UsageFilter,
 };
 use crate::domain::{
-    Actor, AppSpec, KeyState, NewSubscription, Subject, SubscriptionState, TenantSpec,
+    Actor, AppSpec, KeyState, NewSubscription, Shape, Subject, SubscriptionState, TenantSpec,
 };
 use crate::fixture::{api, change, lay_out, name, new_key, open, plan, store_with_key, upstream};
 use rusqlite::Connection;
@@ -200,13 +200,17 @@ async fn a_limit_keeps_its_number_when_its_rate_changes() {
         .await
         .expect("the plan");
     let mut spec = before.spec();
-    spec.limits[0].requests = 99;
+    let Shape::Rate { units, .. } = &mut spec.limits[0].shape else {
+        panic!("{spec:?}");
+    };
+    *units = 99;
+    let changed = spec.limits[0].clone();
     let after = change(&store, move |tx| tx.plan_replace(spec))
         .await
         .expect("replaces")
         .value;
     assert_eq!(after.limits[0].number, before.limits[0].number);
-    assert_eq!(after.limits[0].spec.requests, 99);
+    assert_eq!(after.limits[0].spec, changed);
 }
 
 #[tokio::test]
@@ -333,6 +337,7 @@ async fn a_subscription_goes_its_way_and_no_other() {
             AppSpec {
                 name: name("web"),
                 enabled: true,
+                unlimited: false,
             },
         )?;
         tx.subscription_create(NewSubscription {

@@ -40,6 +40,7 @@ fn page(workers: &[PublishedCounters], ready: bool) -> Page {
             connected: true,
             ..LinkScrape::default()
         },
+        ledger: LedgerScrape::default(),
         process: ProcessInfo {
             cpu_ms: Some(1_500),
             ..ProcessInfo::default()

@@ -15,7 +15,8 @@ use hashbrown::HashSet;
 use crate::limit::LimitError;
 
 use super::{
-    ApiEntry, CatalogFile, CredentialEntry, LIMITS_MAX, LimitEntry, PERIOD_MS_MAX, REQUESTS_MAX,
+    ApiEntry, CONCURRENT_MAX, CatalogFile, CredentialEntry, LIMIT_NUMBER_MAX, LIMITS_MAX,
+    LimitEntry, LimitShape, LimitUnit, PERIOD_MS_MAX, QUOTA_BYTES_MAX, QUOTA_MAX, REQUESTS_MAX,
     UpstreamEntry,
 };
 
@@ -256,12 +257,15 @@ pub fn name_is_well_formed(name: &str) -> bool {
 /// Checks all but what needs parsed forms: those the caller makes.
 pub(super) fn catalog(file: &CatalogFile) -> Result<(), CatalogError> {
     tenants(file)?;
-    plans(file)?;
+    // A limit's number names its words in the bank, whichever plan or API it stands in.
+    let mut seen_limits = Seen::default();
+    plans(file, &mut seen_limits)?;
     let list = At::new("apis");
     let mut seen = Seen::default();
     for (at, entry) in file.apis.iter().enumerate() {
         let at = list.item(at);
         seen.entry(entry.number, &entry.name, &at)?;
+        limits(&entry.limits, &mut seen_limits, &at.field("limits"))?;
         api(entry, &at)?;
     }
     let list = At::new("upstreams");
@@ -283,33 +287,61 @@ fn tenants(file: &CatalogFile) -> Result<(), CatalogError> {
     Ok(())
 }
 
-fn plans(file: &CatalogFile) -> Result<(), CatalogError> {
+fn plans<'c>(file: &'c CatalogFile, limits: &mut Seen<'c>) -> Result<(), CatalogError> {
     let list = At::new("plans");
     let mut seen = Seen::default();
-    // A limit's number names its words in the bank, whichever plan it stands in.
-    let mut seen_limits = Seen::default();
     for (at, entry) in file.plans.iter().enumerate() {
         let at = list.item(at);
         seen.entry(entry.number, &entry.name, &at)?;
-        let list = at.field("limits");
-        if entry.limits.len() > LIMITS_MAX {
-            return Err(list.fail(CatalogProblem::TooManyLimits));
-        }
-        let mut seen_here = Seen::default();
-        for (at, entry) in entry.limits.iter().enumerate() {
-            let at = list.item(at);
-            seen_limits.number(entry.number, &at)?;
-            seen_here.name(&entry.name, &at)?;
-            limit(entry, &at)?;
-        }
+        self::limits(&entry.limits, limits, &at.field("limits"))?;
+    }
+    Ok(())
+}
+
+/// Limits of one plan or API. Their numbers name words in the bank, wherever they stand.
+fn limits<'c>(
+    entries: &'c [LimitEntry],
+    seen: &mut Seen<'c>,
+    list: &At<'_>,
+) -> Result<(), CatalogError> {
+    if entries.len() > LIMITS_MAX {
+        return Err(list.fail(CatalogProblem::TooManyLimits));
+    }
+    let mut seen_here = Seen::default();
+    for (at, entry) in entries.iter().enumerate() {
+        let at = list.item(at);
+        seen.number(entry.number, &at)?;
+        seen_here.name(&entry.name, &at)?;
+        limit(entry, &at)?;
     }
     Ok(())
 }
 
 fn limit(entry: &LimitEntry, at: &At<'_>) -> Result<(), CatalogError> {
-    within(entry.requests, REQUESTS_MAX, &at.field("requests"))?;
-    within(entry.period_ms, PERIOD_MS_MAX, &at.field("period_ms"))?;
-    within(entry.burst, REQUESTS_MAX, &at.field("burst"))
+    let number = u64::from(LIMIT_NUMBER_MAX);
+    within(u64::from(entry.number), number, &at.field("number"))?;
+    match &entry.shape {
+        LimitShape::Rate {
+            units,
+            period_ms,
+            burst,
+        } => {
+            within(*units, REQUESTS_MAX, &at.field("requests"))?;
+            within(*period_ms, PERIOD_MS_MAX, &at.field("period_ms"))?;
+            within(*burst, REQUESTS_MAX, &at.field("burst"))
+        }
+        LimitShape::Quota { units, .. } => {
+            let most = match entry.unit {
+                LimitUnit::Requests => QUOTA_MAX,
+                LimitUnit::BytesIn | LimitUnit::BytesOut => QUOTA_BYTES_MAX,
+            };
+            within(*units, most, &at.field("requests"))
+        }
+        LimitShape::Concurrent { requests } => {
+            let most = u64::from(CONCURRENT_MAX);
+            within(u64::from(*requests), most, &at.field("concurrent"))
+        }
+    }
 }
 
 pub(super) fn within(value: u64, max: u64, at: &At<'_>) -> Result<(), CatalogError> {

@@ -79,6 +79,8 @@ pub struct Api {
     pub upgrades: Vec<String>,
     /// Who may call it from a page of another origin.
     pub cors: Option<Cors>,
+    /// Limits that every request to it is held to, ready for the decision.
+    pub limits: Vec<CompiledLimit>,
     /// Its routes; what [`RouteMatch::route`](crate::route::RouteMatch::route) counts.
     pub routes: Vec<Route>,
 }
@@ -208,13 +210,7 @@ fn plans(entries: Vec<PlanEntry>) -> Result<Vec<Plan>, CatalogError> {
     let list = At::new("plans");
     let mut plans = Vec::with_capacity(entries.len());
     for (at, entry) in entries.into_iter().enumerate() {
-        let at = list.item(at);
-        let list = at.field("limits");
-        let mut compiled = Vec::with_capacity(entry.limits.len());
-        for (at, limit) in entry.limits.iter().enumerate() {
-            let limit = CompiledLimit::new(limit);
-            compiled.push(limit.map_err(|cause| list.item(at).fail(CatalogProblem::Limit(cause)))?);
-        }
+        let compiled = limits(&entry.limits, &list.item(at).field("limits"))?;
         let PlanEntry {
             number,
             name,
@@ -228,6 +224,14 @@ fn plans(entries: Vec<PlanEntry>) -> Result<Vec<Plan>, CatalogError> {
         });
     }
     Ok(plans)
+}
+
+fn limits(entries: &[LimitEntry], list: &At<'_>) -> Result<Vec<CompiledLimit>, CatalogError> {
+    let compile = |(at, limit): (usize, &LimitEntry)| {
+        let compiled = CompiledLimit::new(limit);
+        compiled.map_err(|cause| list.item(at).fail(CatalogProblem::Limit(cause)))
+    };
+    entries.iter().enumerate().map(compile).collect()
 }
 
 fn apis(file: &CatalogFile, upstream_places: &Places) -> Result<Vec<Api>, CatalogError> {
@@ -254,6 +258,7 @@ fn apis(file: &CatalogFile, upstream_places: &Places) -> Result<Vec<Api>, Catalo
             body_bytes_max: entry.body_bytes_max.unwrap_or(u64::MAX),
             upgrades: entry.upgrades.clone(),
             cors: entry.cors.as_ref().map(Cors::new),
+            limits: limits(&entry.limits, &at.field("limits"))?,
             routes: routes::routes(entry, upstream_places, &at)?,
         });
     }

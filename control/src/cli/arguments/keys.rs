@@ -49,7 +49,7 @@ pub enum KeysCommand {
         #[arg(value_parser = key_id)]
         id: KeyId,
     },
-    /// Change a key's name and attributes.
+    /// Change a key's name and attributes, and whether limits hold for it.
     Update(KeyUpdateArguments),
     /// Switch a key off.
     Disable(KeyArguments),
@@ -107,6 +107,9 @@ pub struct KeyCreateArguments {
     /// The same, from now: 90s, 15m, 24h, 30d.
     #[arg(long, value_name = "SPAN", value_parser = duration::seconds)]
     pub expires_in: Option<u32>,
+    /// The limits of its plans do not hold for it.
+    #[arg(long)]
+    pub unlimited: bool,
     /// Print the secret and nothing else.
     #[arg(short, long, conflicts_with = "json")]
     pub quiet: bool,
@@ -151,6 +154,9 @@ pub struct KeyUpdateArguments {
     /// An attribute to take away; may be given many times.
     #[arg(long, value_name = "NAME")]
     pub remove_attribute: Vec<String>,
+    /// Whether the limits of its plans do not hold for it.
+    #[arg(long, value_name = "BOOL")]
+    pub unlimited: Option<bool>,
     #[command(flatten)]
     pub wait: WaitArguments,
 }
