@@ -184,10 +184,6 @@ impl Job {
 }
 
 /// What becomes of the bytes.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most verdicts are the large one, and a box would cost each of them an allocation"
-)]
 #[derive(Debug)]
 pub enum Verdict {
     /// Not a whole head yet.

@@ -19,7 +19,7 @@ use crate::limit::book::{Book, Verdict};
 use crate::limit::compiled::{CompiledLimit, Shape};
 use crate::limit::concurrency::ConcurrencyEntry;
 use crate::limit::entry::{Context, Denied, Entry};
-use crate::limit::hold::{Claim, Claimed, Hold, Outcome};
+use crate::limit::hold::{Claim, Claimed, Hold, Holds, Outcome};
 use crate::limit::journal::Spent;
 use crate::limit::quota::QuotaEntry;
 use crate::limit::rate::RateEntry;
@@ -123,7 +123,7 @@ pub struct Shard {
     pub(super) rates: Book<RateEntry>,
     pub(super) quotas: Book<QuotaEntry>,
     pub(super) places: Book<ConcurrencyEntry>,
-    held: u64,
+    holds: Holds,
     counts: ShardCounts,
     /// By the limit's number.
     tallies: HashMap<u32, LimitTally, ahash::RandomState>,
@@ -141,7 +141,7 @@ impl Shard {
             rates: Book::new(settings.entries_max),
             quotas: Book::new(settings.entries_max),
             places: Book::new(settings.entries_max),
-            held: 0,
+            holds: Holds::default(),
             counts: ShardCounts::default(),
             tallies: HashMap::default(),
             to_report: Vec::new(),
@@ -151,31 +151,23 @@ impl Shard {
 
     /// Takes what a request needs of every limit, or of none at all. A limit that only watches
     /// never stands in the way.
-    pub fn hold(&mut self, asked: &Demand<'_>, now: Now) -> Result<Hold, Refused> {
+    pub fn hold(&mut self, demand: &Demand<'_>, now: Now) -> Result<Hold, Refused> {
         let at = Point::of(now.tick);
-        let mut hold = Hold::new(now);
-        for (place, limit) in asked.all().enumerate() {
-            match self.take(asked, limit, now, at) {
-                Ok(claim) => hold.push(claim),
+        let hold = self.holds.begin(now);
+        for (place, limit) in demand.all().enumerate() {
+            match self.take(demand, limit, now, at) {
+                Ok(claim) => self.holds.push(&hold, claim),
                 Err(Denied::Spent { .. }) if limit.shadow => {
                     self.tally(limit).shadowed += 1;
                 }
                 Err(Denied::Bank(_)) if limit.shadow => {}
                 Err(denied) => {
-                    self.end(&hold, Outcome::Unused);
-                    return Err(self.refuse(denied, asked, (place, limit), now));
+                    self.settle(hold, Outcome::Unused);
+                    return Err(self.refuse(denied, demand, (place, limit), now));
                 }
             }
         }
-        self.held += 1;
         Ok(hold)
-    }
-
-    /// Ends a hold.
-    pub fn settle(&mut self, hold: Hold, outcome: Outcome) {
-        debug_assert!(self.held > 0, "a hold is settled by the shard that gave it");
-        self.held = self.held.saturating_sub(1);
-        self.end(&hold, outcome);
     }
 
     /// Returns what is left of leases to the shared words, and forgets idle entries: call it every [`ShardSettings::reconcile_ms`].
@@ -210,7 +202,13 @@ impl Shard {
 
     /// Holds that were given and not settled.
     pub fn held(&self) -> u64 {
-        self.held
+        self.holds.len() as u64
+    }
+
+    /// What a hold claims.
+    #[cfg(test)]
+    pub(super) fn claims(&self, hold: &Hold) -> &super::hold::Claims {
+        self.holds.claims(hold)
     }
 
     /// Limits of subjects that are remembered.
@@ -275,7 +273,7 @@ impl Shard {
                 let slots = with_entry(&mut self.rates, tag, &mut cx, fresh, |entry, cx| {
                     entry.take(cx, rate, units)
                 });
-                Claimed::Slots(slots?)
+                Claimed::Slots(slots?, limit.unit)
             }
             Shape::Quota(quota) => {
                 let fresh = |word| QuotaEntry::new(tag, word, at);
@@ -286,7 +284,7 @@ impl Shard {
                     entry.list(to_report);
                     Ok(taken)
                 });
-                Claimed::Units(taken?)
+                Claimed::Units(taken?, limit.unit)
             }
             Shape::Concurrent(most) => {
                 let fresh = |word| ConcurrencyEntry::new(tag, word, at);
@@ -297,42 +295,50 @@ impl Shard {
                 Claimed::Place(most)
             }
         };
-        Ok(Claim {
-            tag,
-            unit: limit.unit,
-            claimed,
-        })
+        Ok(Claim { tag, claimed })
     }
 
-    /// Ends every claim of a hold. The claim of a forgotten entry is lost, which errs on the safe
-    /// side.
-    fn end(&mut self, hold: &Hold, outcome: Outcome) {
+    /// Ends a hold. The claim of a forgotten entry is lost, which errs on the safe side.
+    pub fn settle(&mut self, hold: Hold, outcome: Outcome) {
+        let claims = self.holds.claims(&hold);
+        if !claims.is_open && outcome != Outcome::Unused {
+            // It cost what was held: nothing is left to do.
+            self.holds.end(&hold);
+            return;
+        }
+        self.settle_claims(&hold, outcome);
+        self.holds.end(&hold);
+    }
+
+    fn settle_claims(&mut self, hold: &Hold, outcome: Outcome) {
+        let claims = self.holds.claims(hold);
         let mut cx = Context {
             bank: &self.bank,
             share: &self.share,
             counts: &mut self.counts,
             spent: &mut self.spent,
-            now: hold.now,
-            at: Point::of(hold.now.tick),
+            now: claims.now,
+            at: Point::of(claims.now.tick),
         };
-        for claim in hold.claims() {
-            let bytes = outcome.bytes(claim.unit);
-            let tag = claim.tag;
-            match (claim.claimed, outcome) {
-                (Claimed::Place(most), _) => {
-                    if let Some(entry) = self.places.find_mut(tag) {
+        for claim in claims.iter() {
+            match claim.claimed {
+                Claimed::Place(most) => {
+                    if let Some(entry) = self.places.find_mut(claim.tag) {
                         entry.end(&mut cx, most);
                     }
                 }
-                (_, Outcome::Used { .. }) if bytes.is_none() => {}
-                (Claimed::Slots(slots), _) => {
-                    if let Some(entry) = self.rates.find_mut(tag) {
-                        entry.settle(&mut cx, slots, bytes.unwrap_or(0));
+                Claimed::Slots(slots, unit) => {
+                    if let Some(cost) = outcome.cost(unit)
+                        && let Some(entry) = self.rates.find_mut(claim.tag)
+                    {
+                        entry.settle(&mut cx, slots, cost);
                     }
                 }
-                (Claimed::Units(taken), _) => {
-                    if let Some(entry) = self.quotas.find_mut(tag) {
-                        entry.settle(&mut cx, taken, bytes.unwrap_or(0));
+                Claimed::Units(taken, unit) => {
+                    if let Some(cost) = outcome.cost(unit)
+                        && let Some(entry) = self.quotas.find_mut(claim.tag)
+                    {
+                        entry.settle(&mut cx, taken, cost);
                         entry.list(&mut self.to_report);
                     }
                 }

@@ -34,9 +34,9 @@ fn ask(shard: &mut Shard, limits: &[CompiledLimit], now: Now) -> Option<Hold> {
     shard.hold(&demand, now).ok()
 }
 
-fn window_of(hold: &Hold) -> u32 {
-    match hold.claims().next().map(|claim| claim.claimed) {
-        Some(Claimed::Units(taken)) => taken.window(),
+fn window_of(shard: &Shard, hold: &Hold) -> u32 {
+    match shard.claims(hold).iter().next().map(|claim| claim.claimed) {
+        Some(Claimed::Units(taken, _)) => taken.window(),
         other => panic!("expected units of a window, got {other:?}"),
     }
 }
@@ -77,7 +77,7 @@ fn play(units: u64, workers: usize, one_core: bool, trouble: Trouble, seed: u64)
         };
         let worker = if one_core { 0 } else { dice.one_of(workers) };
         if let Some(hold) = ask(&mut shards[worker], &limits, now) {
-            let window = window_of(&hold);
+            let window = window_of(&shards[worker], &hold);
             let unused = dice.below(100) < trouble.unused_percent;
             let outcome = if unused {
                 Outcome::Unused
