@@ -31,6 +31,7 @@ use crate::link::state::NodeState;
 use crate::link::{Phase, WorkerState};
 use crate::record::log_thread::LogThread;
 use crate::settings::Settings;
+use crate::spool::Spool;
 use crossbeam::channel::{Receiver, select};
 use serde::Serialize;
 use signals::{Signal, Signals};
@@ -105,6 +106,8 @@ pub struct Node {
     log: Option<LogThread>,
     link: Link,
     ledger: Ledger,
+    /// None where there is no control to tell.
+    spool: Option<Spool>,
     threads: Vec<JoinHandle<()>>,
     /// Rung when a worker's state changed.
     changed: Receiver<()>,
@@ -252,7 +255,15 @@ impl Node {
         if !self.ledger.stop(LAST_LINES) {
             tracing::warn!("the ledger did not write the last consumed quotas in time");
         }
+        if let Some(spool) = &self.spool {
+            spool.seal();
+        }
         self.link.stop(after(clock, LAST_USAGE_NS));
+        if let Some(spool) = self.spool
+            && !spool.stop(LAST_LINES)
+        {
+            tracing::warn!("the spool did not write the last usage in time");
+        }
         if let Some(log) = self.log
             && !log.stop(LAST_LINES)
         {

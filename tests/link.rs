@@ -5,8 +5,10 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use keyway::link::protocol::{ControlMessage, NodeMessage};
-use keyway::record::usage::UsageRow;
+use keyway::record::segment::{Segment, SegmentRow};
 use keyway::snapshot::record::KeyState;
 use support::control::{Control, NodeLine};
 use support::gateway::Setup;
@@ -118,27 +120,29 @@ fn a_snapshot_that_is_refused_is_told_with_its_reason() {
 /// Requests by status class, of batches that are each counted once however often they come.
 #[derive(Debug, Default)]
 struct Ledger {
-    batches: BTreeMap<(u64, u64), Vec<UsageRow>>,
+    batches: BTreeMap<(u64, u64), Vec<SegmentRow>>,
 }
 
 impl Ledger {
     /// Hears until `requests` are in the book; acknowledges where told to.
     fn hear(&mut self, line: &mut NodeLine, requests: u64, acknowledge: bool) {
         while self.requests(None) < requests {
-            let (boot, sequence, rows) = line.hear_until(|message| match message {
-                NodeMessage::Usage {
+            let (boot, sequence, data) = line.hear_until(|message| match message {
+                NodeMessage::Segment {
                     boot,
                     sequence,
-                    rows,
-                } => Some((boot, sequence, rows)),
+                    data,
+                } => Some((boot, sequence, data)),
                 _ => None,
             });
+            let bytes = STANDARD.decode(data).expect("is base64");
+            let rows = Segment::decode(&bytes).expect("is a segment").rows;
             if let Some(seen) = self.batches.get(&(boot, sequence)) {
                 assert_eq!(*seen, rows, "a batch that comes again is the same");
             }
             self.batches.insert((boot, sequence), rows);
             if acknowledge {
-                line.say(&ControlMessage::UsageAck { boot, sequence });
+                line.say(&ControlMessage::SegmentAck { boot, sequence });
             } else {
                 return;
             }
@@ -147,7 +151,7 @@ impl Ledger {
 
     fn requests(&self, class: Option<u8>) -> u64 {
         let rows = self.batches.values().flatten();
-        let wanted = rows.filter(|row| class.is_none_or(|class| row.class == class));
+        let wanted = rows.filter(|row| class.is_none_or(|class| row.counted.class == class));
         wanted.map(|row| row.requests).sum()
     }
 }
@@ -184,14 +188,14 @@ fn usage_is_counted_exactly_once_though_control_comes_and_goes() {
         .batches
         .values()
         .flatten()
-        .filter(|row| row.class == 2);
+        .filter(|row| row.counted.class == 2);
     assert!(
         named
             .into_iter()
-            .all(|row| row.key == Some(id) && row.api == 1)
+            .all(|row| row.counted.key == Some(id) && row.counted.api == 1)
     );
     wait::until("the node to forget what is written down", || {
-        gateway.status()["link"]["usage_rows_waiting"] == 0
+        gateway.status()["link"]["usage_segments_waiting"] == 0
     });
     assert_eq!(gateway.metrics().sum("keyway_usage_lost_total", &[]), 0.0);
 }

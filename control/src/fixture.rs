@@ -12,8 +12,12 @@ use crate::link::LinkServer;
 use crate::publish::Publisher;
 use crate::publish::board::Board;
 use crate::store::{Author, Outcome, Store, StoreError, Tx};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use keyway::clock::Clock;
 use keyway::link::protocol::{self, ControlMessage, NodeMessage, PROTOCOL};
+use keyway::record::latency::Latency;
+use keyway::record::segment::{Counted, RouteName, Segment, SegmentRow};
 use keyway::snapshot::{LoadPolicy, View, load};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,6 +65,7 @@ pub fn plan(text: &str, apis: &[&str]) -> PlanSpec {
         name: text.to_owned(),
         apis: apis.iter().map(|&api| api.to_owned()).collect(),
         limits: vec![limit],
+        price: None,
     };
     raw.try_into().expect("a good plan")
 }
@@ -304,4 +309,55 @@ impl FakeNode {
             }
         }
     }
+}
+
+/// A segment of usage: requests of a key to the first API, by minute and status class, each of 1 ms.
+pub fn segment(boot: u64, sequence: u64, counts: &[(u32, Option<KeyId>, u8, u64)]) -> Segment {
+    let row = |(minute, key, class, requests): &(u32, Option<KeyId>, u8, u64)| {
+        let mut latency = Latency::default();
+        (0..*requests).for_each(|_| latency.add(1_000_000));
+        SegmentRow {
+            counted: Counted {
+                minute: *minute,
+                key: *key,
+                api: 1,
+                route: 7,
+                class: *class,
+                refusal: u8::from(*class == 4),
+            },
+            requests: *requests,
+            bytes_in: 10 * requests,
+            bytes_out: 100 * requests,
+            latency,
+        }
+    };
+    let last = counts.iter().map(|(minute, ..)| *minute).max();
+    Segment {
+        node: "edge-1".to_owned(),
+        boot,
+        sequence,
+        sealed_ms: u64::from(last.unwrap_or(0)) * 60_000,
+        routes: vec![RouteName {
+            api: 1,
+            route: 7,
+            name: "GET /orders/*".to_owned(),
+        }],
+        refusals: vec!["limit".to_owned()],
+        rows: counts.iter().map(row).collect(),
+        ..Segment::default()
+    }
+}
+
+/// The message that brings a segment.
+pub fn message(segment: &Segment) -> NodeMessage {
+    NodeMessage::Segment {
+        boot: segment.boot,
+        sequence: segment.sequence,
+        data: STANDARD.encode(segment.encode()),
+    }
+}
+
+/// The minute that runs.
+pub fn this_minute() -> u32 {
+    u32::try_from(Clock::system().wall().0 / 60_000).expect("before the year 10000")
 }

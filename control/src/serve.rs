@@ -7,11 +7,12 @@
 use crate::admin;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::domain::{Keysmith, KeysmithError, Name, Secret, fresh_admin_token};
+use crate::ingest;
 use crate::link::{LinkError, LinkServer};
 use crate::publish::board::Board;
 use crate::publish::{PublishError, Publisher};
 use crate::state::Control;
-use crate::store::{Author, Page, Store, StoreError};
+use crate::store::{Author, Page, Retention, Store, StoreError};
 use keyway::clock::Clock;
 use std::io;
 use std::net::SocketAddr;
@@ -154,12 +155,14 @@ pub async fn serve(
         .map_err(|source| ServeError::Listen { address, source })?;
     let address = listener.local_addr().map_err(ServeError::System)?;
     let link = tokio::spawn(link.run());
+    let forgetting = tokio::spawn(ingest::forget(control.store.clone(), Retention::default()));
     if let Some(path) = &options.port_file {
         write_port_file(path, address)?;
     }
     tracing::info!(%address, data = %options.data.display(), "control serves");
     let served = serve_until(listener, admin::router(control), stop).await;
     link.abort();
+    forgetting.abort();
     // Best effort: one that stays is removed at the next start.
     drop(std::fs::remove_file(dir.socket()));
     tracing::info!("control has ended");

@@ -1,11 +1,11 @@
 //! The link over its real socket: receipts that tell the truth, usage that counts once.
 
 use keyway::link::protocol::{ControlMessage, NodeMessage, PROTOCOL};
-use keyway::record::UsageRow;
 use keyway_control::domain::KeyId;
 use keyway_control::fixture::{FakeNode, Running, change, lay_out, new_key};
+use keyway_control::fixture::{message, segment, this_minute};
 use keyway_control::publish::Receipt;
-use keyway_control::store::{Page, UsageFilter};
+use keyway_control::store::{Step, UsageFilter};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
@@ -166,18 +166,9 @@ async fn usage_that_comes_again_counts_once() {
     let directory = tempfile::tempdir().expect("a directory");
     let running = Running::start(directory.path()).await;
     let id = with_key(&running).await;
-    let usage = |sequence, requests| NodeMessage::Usage {
-        boot: 1,
-        sequence,
-        rows: vec![UsageRow {
-            key: Some(id),
-            api: 1,
-            class: 2,
-            requests,
-            bytes_in: 1,
-            bytes_out: 1,
-        }],
-    };
+    let now = this_minute();
+    let usage =
+        |sequence, requests| message(&segment(1, sequence, &[(now, Some(id), 2, requests)]));
     // The link breaks before the acknowledgment arrives: the node sends again.
     for sent in [
         vec![(1, 5)],
@@ -190,7 +181,8 @@ async fn usage_that_comes_again_counts_once() {
         }
         let mut acks = Vec::new();
         while acks.len() < sent.len() {
-            if let ControlMessage::UsageAck { boot, sequence } = node.hear().await.expect("acks") {
+            if let ControlMessage::SegmentAck { boot, sequence } = node.hear().await.expect("acks")
+            {
                 assert_eq!(boot, 1);
                 acks.push(sequence);
             }
@@ -204,18 +196,14 @@ async fn usage_that_comes_again_counts_once() {
     }
     let filter = UsageFilter {
         key: Some(id),
+        to_ms: u64::MAX >> 12,
         ..UsageFilter::default()
     };
     let usage = running
         .store
-        .read(move |rows| rows.usage(&filter, Page::first(100)))
+        .read(move |rows| rows.usage(&filter, None, Step::Day, true))
         .await;
-    let total: u64 = usage
-        .expect("reads")
-        .items
-        .iter()
-        .map(|bucket| bucket.requests)
-        .sum();
+    let total: u64 = usage.expect("reads").iter().map(|sum| sum.requests).sum();
     assert_eq!(total, 5 + 7 + 11);
 }
 
@@ -244,16 +232,19 @@ async fn a_peer_that_makes_no_sense_is_hung_up_on_and_others_are_not() {
         peer.say_raw(bytes).await;
         assert_eq!(peer.hear().await, None, "hung up");
     }
-    let mut foreign_boot = FakeNode::connect(&running.socket, "bad", 1, 0).await;
-    foreign_boot.announced(1).await;
-    foreign_boot
-        .say(&NodeMessage::Usage {
-            boot: 9,
-            sequence: 1,
-            rows: vec![],
+    // What is no segment is lost; the node is told to forget it, and goes on.
+    let mut bent = FakeNode::connect(&running.socket, "bent", 1, 0).await;
+    bent.announced(1).await;
+    for (sequence, data) in [(1, "!"), (2, "AAAA")] {
+        bent.say(&NodeMessage::Segment {
+            boot: 1,
+            sequence,
+            data: data.to_owned(),
         })
         .await;
-    assert_eq!(foreign_boot.hear().await, None, "hung up");
+        let ack = ControlMessage::SegmentAck { boot: 1, sequence };
+        assert_eq!(bent.hear().await, Some(ack));
+    }
     let id = KeyId::new(1).expect("not zero");
     let revoked = revoke(&running, id).await;
     good.announced(revoked).await;

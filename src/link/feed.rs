@@ -18,6 +18,7 @@ use super::worker_handle::WorkerState;
 use crate::clock::Tick;
 use crate::record::process;
 use crate::snapshot::view::View;
+use crate::spool::{Outlet, Sealed};
 use crossbeam::channel::{Receiver, Sender, bounded, never, select};
 use std::io;
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How often the directory is looked at, and usage fetched, without being asked.
+/// How often the directory is looked at without being asked.
 pub const POLL: Duration = Duration::from_secs(1);
 
 /// Events of the connection that may wait while a snapshot is loaded; the reader waits then.
@@ -54,7 +55,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// Ends the thread: it fetches the last usage and gives control until `deadline` to
+    /// Ends the thread: it ships the last usage and gives control until `deadline` to
     /// acknowledge it.
     pub fn stop(self, deadline: Tick) {
         let _ = self.stop.send(deadline);
@@ -71,6 +72,7 @@ impl Feed {
         state: Arc<NodeState>,
         loader: Loader,
         socket: Option<PathBuf>,
+        outlet: Outlet,
         poll: Duration,
     ) -> Self {
         let boot = boot(&state);
@@ -78,7 +80,7 @@ impl Feed {
             state,
             loader,
             receipts: Receipts::default(),
-            shipper: Shipper::new(boot),
+            shipper: Shipper::new(outlet),
             boot,
             socket,
             poll,
@@ -142,6 +144,7 @@ impl Feed {
         self.state.link.loaded(info, load_ms);
         self.state.watch.follow(view.catalog());
         self.state.ledger.tallies.follow(view.catalog());
+        self.state.spool.names.follow(view.catalog());
         // Before the first offer: a worker may adopt it before this function ends.
         self.receipts.offered(generation, learned);
         for worker in &self.state.workers {
@@ -181,11 +184,12 @@ impl Feed {
             if now >= due {
                 due = Tick(now.0.saturating_add(poll_ns));
                 self.look(None);
-                self.collect_usage();
+                self.drop_unwanted_usage();
                 self.measure_memory();
             }
             self.report();
             self.drop_retired();
+            let ready = self.ready();
             let pause = Duration::from_nanos(due.since_ns(self.state.clock.tick()));
             select! {
                 recv(happened) -> event => match event {
@@ -193,6 +197,8 @@ impl Feed {
                     // Its thread is gone: listening on would spin.
                     Err(_) => happened = never(),
                 },
+                // Its thread ends after this one.
+                recv(ready) -> sealed => if let Ok(sealed) = sealed { self.ship(sealed) },
                 // Never disconnected: the handles in the state hold its other end.
                 recv(rung) -> _ => {}
                 recv(stopped) -> deadline => {
@@ -240,13 +246,10 @@ impl Feed {
                     self.look(Some(self.state.clock.tick()));
                 }
             }
-            Event::Message(ControlMessage::UsageAck { boot, sequence }) => {
-                let shipped = self.shipper.acknowledged(boot, sequence);
-                self.state
-                    .link
-                    .usage_shipped
-                    .fetch_add(shipped, Ordering::Relaxed);
-                self.ship_usage();
+            Event::Message(ControlMessage::SegmentAck { boot, sequence }) => {
+                let requests = self.shipper.acknowledged(boot, sequence);
+                let shipped = &self.state.spool.shipped;
+                shipped.fetch_add(requests, Ordering::Relaxed);
             }
             Event::Message(ControlMessage::Unknown) => {}
         }
@@ -274,9 +277,8 @@ impl Feed {
                 reason: reason.to_owned(),
             });
         }
-        match self.shipper.again() {
-            Some(batch) => self.send(batch),
-            None => self.ship_usage(),
+        if let Some(segment) = self.shipper.again() {
+            self.send(segment);
         }
     }
 
@@ -334,50 +336,49 @@ impl Feed {
         }
     }
 
-    fn collect_usage(&mut self) {
-        for worker in &self.state.workers {
-            if self.state.link.configured {
-                let lost = self.shipper.collect(&worker.usage);
-                self.state
-                    .link
-                    .usage_lost
-                    .fetch_add(lost, Ordering::Relaxed);
-            } else {
-                // Nobody to tell, by the operator's own choice.
+    /// Without control there is nobody to tell, by the operator's own choice.
+    fn drop_unwanted_usage(&self) {
+        if !self.state.link.configured {
+            for worker in &self.state.workers {
                 while worker.usage.pop().is_some() {}
             }
         }
-        self.ship_usage();
     }
 
-    fn ship_usage(&mut self) {
-        if self.outbox.is_some()
-            && let Some(batch) = self.shipper.next()
-        {
-            self.send(batch);
+    /// Where the next segment is heard of: nowhere while control does not listen.
+    fn ready(&self) -> Receiver<Sealed> {
+        match self.outbox {
+            Some(_) => self.shipper.ready(),
+            None => never(),
         }
-        let rows = u64::try_from(self.shipper.rows()).unwrap_or(u64::MAX);
-        self.state.link.usage_rows.store(rows, Ordering::Relaxed);
     }
 
-    /// The workers are done: ship what they counted last.
+    fn ship(&mut self, sealed: Sealed) {
+        let segment = self.shipper.take(sealed);
+        self.send(segment);
+    }
+
+    /// The workers are done, and the spool has sealed what they counted last: ship it.
     fn finish(&mut self, happened: &Receiver<Event>, deadline: Tick) {
-        self.collect_usage();
         self.report();
-        while self.shipper.rows() > 0 && self.outbox.is_some() {
-            let left = deadline.since_ns(self.state.clock.tick());
-            match happened.recv_timeout(Duration::from_nanos(left)) {
-                Ok(event) => self.hear(event),
-                Err(_) => break,
+        while self.outbox.is_some() && self.has_usage() {
+            let left = Duration::from_nanos(deadline.since_ns(self.state.clock.tick()));
+            let ready = self.ready();
+            select! {
+                recv(happened) -> event => match event {
+                    Ok(event) => self.hear(event),
+                    Err(_) => break,
+                },
+                recv(ready) -> sealed => if let Ok(sealed) = sealed { self.ship(sealed) },
+                default(left) => break,
             }
         }
         self.drop_retired();
-        if self.shipper.rows() > 0 && self.state.link.configured {
-            tracing::warn!(
-                rows = self.shipper.rows(),
-                "usage that control never acknowledged"
-            );
-        }
+    }
+
+    fn has_usage(&self) -> bool {
+        let waiting = self.state.spool.segments.load(Ordering::Relaxed);
+        self.shipper.is_traveling() || waiting > 0
     }
 }
 

@@ -7,7 +7,7 @@ use super::state::{NodeState, SnapshotInfo};
 use super::upgrade::Upgrades;
 use super::worker_handle::{Phase, WorkerState};
 use crate::clock::WallTime;
-use crate::record::metrics::{self, LedgerScrape, LinkScrape, Scrape, WorkerScrape};
+use crate::record::metrics::{self, LedgerScrape, LinkScrape, Scrape, SpoolScrape, WorkerScrape};
 use crate::record::process::ProcessInfo;
 use crate::watch::outlook::{Outlook, UpstreamOutlook};
 use serde::Serialize;
@@ -104,9 +104,16 @@ fn scrape(state: &NodeState) -> Scrape<'_> {
             load_failures: read(&link.load_failures),
             load_ms: read(&link.load_ms),
             enforced_ms: read(&link.enforced_ms),
-            usage_rows: read(&link.usage_rows),
-            usage_shipped: read(&link.usage_shipped),
-            usage_lost: read(&link.usage_lost),
+        },
+        spool: SpoolScrape {
+            open_rows: read(&state.spool.open_rows),
+            segments: read(&state.spool.segments),
+            bytes: read(&state.spool.bytes),
+            oldest_ms: read(&state.spool.oldest_ms),
+            shipped: read(&state.spool.shipped),
+            dropped: read(&state.spool.dropped),
+            recovered: read(&state.spool.recovered),
+            errors: read(&state.spool.errors),
         },
         ledger: LedgerScrape {
             limits: state.ledger.tallies.all(),
@@ -236,7 +243,11 @@ struct LinkStatus {
     configured: bool,
     connected: bool,
     last_error: Option<String>,
-    usage_rows_waiting: u64,
+    /// Rows of usage that are not sealed in a segment yet, and segments that control does not have.
+    usage_rows_open: u64,
+    usage_segments_waiting: u64,
+    usage_bytes_waiting: u64,
+    usage_requests_lost: u64,
 }
 
 impl<'a> Status<'a> {
@@ -281,7 +292,10 @@ impl<'a> Status<'a> {
                 configured: link.configured,
                 connected: link.connected.load(Ordering::Relaxed),
                 last_error: link.link_error(),
-                usage_rows_waiting: link.usage_rows.load(Ordering::Relaxed),
+                usage_rows_open: state.spool.open_rows.load(Ordering::Relaxed),
+                usage_segments_waiting: state.spool.segments.load(Ordering::Relaxed),
+                usage_bytes_waiting: state.spool.bytes.load(Ordering::Relaxed),
+                usage_requests_lost: state.spool.dropped.load(Ordering::Relaxed),
             },
             upgrade: state.upgrade.now(),
             upstreams: UpstreamStatus::all(&state.watch.findings().outlook.newest()),

@@ -5,10 +5,9 @@
 //! comes again. Both sides ignore fields and messages they do not know, so that either may be
 //! upgraded first, and [`PROTOCOL`] grows when that is not enough.
 //!
-//! Usage is counted exactly once by `(node, boot, sequence)`: the node sends a batch again, row
-//! for row, until it is acknowledged; control acknowledges one it has seen and does not add it.
+//! Usage is counted exactly once by `(node, boot, sequence)`: the node sends a segment again, byte
+//! for byte, until it is acknowledged; control acknowledges one it has seen and does not add it.
 
-use crate::record::UsageRow;
 use serde::{Deserialize, Serialize};
 
 /// The version both sides must name.
@@ -16,9 +15,6 @@ pub const PROTOCOL: u32 = 1;
 
 /// The longest line either side accepts, its newline included.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
-
-/// Most rows in one [`NodeMessage::Usage`]: at their longest they still fit a line.
-pub const USAGE_ROWS_MAX: usize = 4_096;
 
 /// From a node to control.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,14 +54,14 @@ pub enum NodeMessage {
         /// Why, for a person.
         reason: String,
     },
-    /// Counts since the batch before.
-    Usage {
-        /// The boot of the `Hello`.
+    /// What was counted in a while; also of processes that are gone.
+    Segment {
+        /// Random number of the process that counted it.
         boot: u64,
-        /// Counts batches of one boot, from 1, without gaps.
+        /// Its number among those of the boot: grows, and may leave gaps.
         sequence: u64,
-        /// At most [`USAGE_ROWS_MAX`] rows.
-        rows: Vec<UsageRow>,
+        /// A [`Segment`](crate::record::segment::Segment), encoded, as base64.
+        data: String,
     },
     /// A message of a later version; ignored.
     #[serde(other)]
@@ -81,11 +77,11 @@ pub enum ControlMessage {
         /// The generation it names.
         generation: u64,
     },
-    /// The batch is durable; the node may forget it.
-    UsageAck {
-        /// The batch's boot.
+    /// The segment is durable; the node may forget it.
+    SegmentAck {
+        /// The segment's boot.
         boot: u64,
-        /// The batch's sequence.
+        /// The segment's number.
         sequence: u64,
     },
     /// A message of a later version; ignored.
@@ -108,7 +104,9 @@ pub fn read_line<'l, M: Deserialize<'l>>(line: &'l [u8]) -> serde_json::Result<M
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::ids::KeyId;
+    use crate::record::segment::SEGMENT_BYTES_MAX;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
 
     fn line_of<M: Serialize>(message: &M) -> String {
         let mut line = Vec::new();
@@ -133,11 +131,11 @@ mod tests {
             serving
         );
         assert_eq!(
-            line_of(&ControlMessage::UsageAck {
+            line_of(&ControlMessage::SegmentAck {
                 boot: 9,
                 sequence: 1
             }),
-            "{\"type\":\"usage_ack\",\"boot\":9,\"sequence\":1}\n"
+            "{\"type\":\"segment_ack\",\"boot\":9,\"sequence\":1}\n"
         );
     }
 
@@ -166,39 +164,12 @@ mod tests {
     }
 
     #[test]
-    fn a_row_names_its_key_as_people_see_it() {
-        let row = UsageRow {
-            key: KeyId::new(7),
-            api: 1,
-            class: 2,
-            requests: 3,
-            bytes_in: 4,
-            bytes_out: 5,
-        };
-        assert_eq!(
-            line_of(&row),
-            "{\"key\":\"key_0000000000007\",\"api\":1,\"class\":2,\"requests\":3,\
-             \"bytes_in\":4,\"bytes_out\":5}\n"
-        );
-        let open = UsageRow { key: None, ..row };
-        assert!(line_of(&open).starts_with("{\"key\":null,"));
-    }
-
-    #[test]
-    fn the_largest_batch_fits_a_line() {
-        let row = UsageRow {
-            key: KeyId::new(u64::MAX),
-            api: u32::MAX,
-            class: 5,
-            requests: u64::MAX,
-            bytes_in: u64::MAX,
-            bytes_out: u64::MAX,
-        };
-        let rows = vec![row; USAGE_ROWS_MAX];
-        let line = line_of(&NodeMessage::Usage {
+    fn the_longest_segment_fits_a_line() {
+        let data = STANDARD.encode(vec![0; SEGMENT_BYTES_MAX]);
+        let line = line_of(&NodeMessage::Segment {
             boot: u64::MAX,
             sequence: u64::MAX,
-            rows,
+            data,
         });
         assert!(line.len() <= LINE_BYTES_MAX, "{} bytes", line.len());
     }

@@ -12,6 +12,7 @@ use crate::ledger::LedgerState;
 use crate::record::LogSink;
 use crate::record::load::Load;
 use crate::snapshot::view::View;
+use crate::spool::SpoolState;
 use crate::watch::Watch;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,6 +44,8 @@ pub struct NodeState {
     pub upgrade: UpgradeState,
     /// What became of limits.
     pub ledger: Arc<LedgerState>,
+    /// How usage gets to control.
+    pub spool: Arc<SpoolState>,
 }
 
 /// What the link thread did and how it stands.
@@ -62,12 +65,6 @@ pub struct LinkState {
     pub load_ms: AtomicU64,
     /// Milliseconds from learning of the newest generation to its adoption by every worker.
     pub enforced_ms: AtomicU64,
-    /// Rows of usage that control has not acknowledged.
-    pub usage_rows: AtomicU64,
-    /// Requests whose usage control acknowledged.
-    pub usage_shipped: AtomicU64,
-    /// Requests whose usage found no room and is lost.
-    pub usage_lost: AtomicU64,
     notes: Mutex<Notes>,
 }
 

@@ -14,6 +14,7 @@ use crate::record::LogSink;
 use crate::record::load::Load;
 use crate::snapshot::load::LoadPolicy;
 use crate::snapshot::view::View;
+use crate::spool::{Outlet, Spool, SpoolSettings};
 use crate::watch::Watch;
 use crossbeam::channel::Receiver;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -174,6 +175,7 @@ pub struct Bench {
     pub feed: Feed,
     /// What the link hears.
     pub rung: Receiver<()>,
+    spool: Option<Spool>,
 }
 
 impl Bench {
@@ -215,10 +217,27 @@ impl Bench {
             watch: Watch::idle(),
             upgrade: UpgradeState::default(),
             ledger: Arc::default(),
+            spool: Arc::default(),
         });
         let loader = Loader::new(directory.to_owned(), LoadPolicy::default(), vec![1], clock);
-        let feed = Feed::new(Arc::clone(&state), loader, socket.map(Path::to_owned), poll);
+        let (spool, outlet) = match socket {
+            None => (None, Outlet::closed()),
+            Some(_) => {
+                let kept = SpoolSettings {
+                    node: state.name.clone(),
+                    directory: None,
+                    bytes_max: 1 << 20,
+                };
+                let shown = Arc::clone(&state.spool);
+                let spool = Spool::start(&kept, state.workers.clone(), shown, clock);
+                let (spool, outlet) = spool.expect("starts");
+                (Some(spool), outlet)
+            }
+        };
+        let socket = socket.map(Path::to_owned);
+        let feed = Feed::new(Arc::clone(&state), loader, socket, outlet, poll);
         Self {
+            spool,
             state,
             seats,
             feed,
@@ -234,6 +253,7 @@ impl Bench {
             state: self.state,
             workers,
             link,
+            spool: self.spool,
         }
     }
 }
@@ -246,6 +266,7 @@ pub struct FakeNode {
     /// Its workers.
     pub workers: Vec<FakeWorker>,
     link: Link,
+    spool: Option<Spool>,
 }
 
 impl FakeNode {
@@ -255,6 +276,9 @@ impl FakeNode {
         for worker in self.workers {
             worker.handle.wake();
             worker.join();
+        }
+        if let Some(spool) = &self.spool {
+            spool.seal();
         }
         let now = self.state.clock.tick();
         self.link.stop(Tick(now.0 + patience_ms * 1_000_000));

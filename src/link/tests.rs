@@ -1,10 +1,14 @@
 //! The link against a control process on a real socket and workers on real threads.
 
 use super::protocol::{ControlMessage, LINE_BYTES_MAX, NodeMessage};
-use super::testing::{Bench, FakeControl, FakeSession, until};
-use crate::record::UsageRow;
+use super::testing::{Bench, FakeControl, FakeNode, FakeSession, until};
+use crate::record::latency::Latency;
+use crate::record::segment::{Counted, Segment, SegmentRow};
+use crate::record::usage::UsageNews;
 use crate::snapshot::fixture::Fixture;
 use crate::snapshot::ids::KeyId;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -48,15 +52,20 @@ impl Site {
     }
 }
 
-fn row(key: u64, requests: u64) -> UsageRow {
-    let key = KeyId::new(key);
-    UsageRow {
-        key,
-        api: 1,
-        class: 2,
+fn row(key: u64, requests: u64) -> SegmentRow {
+    SegmentRow {
+        counted: Counted {
+            minute: 1,
+            key: KeyId::new(key),
+            api: 1,
+            route: 0,
+            class: 2,
+            refusal: 0,
+        },
         requests,
-        bytes_in: 10,
-        bytes_out: 20,
+        bytes_in: 0,
+        bytes_out: 0,
+        latency: Latency::default(),
     }
 }
 
@@ -74,17 +83,28 @@ fn receipt(session: &mut FakeSession) -> (u64, Vec<u64>, u64) {
     }
 }
 
-fn usage(session: &mut FakeSession) -> (u64, u64, Vec<UsageRow>) {
+fn usage(session: &mut FakeSession) -> (u64, u64, Vec<SegmentRow>) {
     loop {
-        if let NodeMessage::Usage {
+        if let NodeMessage::Segment {
             boot,
             sequence,
-            rows,
+            data,
         } = session.message()
         {
-            return (boot, sequence, rows);
+            let bytes = STANDARD.decode(data).expect("is base64");
+            let segment = Segment::decode(&bytes).expect("is a segment");
+            assert_eq!((segment.boot, segment.sequence), (boot, sequence));
+            assert_eq!(segment.node, "edge-1");
+            return (boot, sequence, segment.rows);
         }
     }
+}
+
+fn push(node: &FakeNode, worker: usize, rows: &[SegmentRow]) {
+    node.workers[worker].handle.usage.push(UsageNews {
+        rows: rows.to_vec(),
+        refused_clients: Vec::new(),
+    });
 }
 
 #[test]
@@ -144,8 +164,11 @@ fn a_receipt_waits_for_the_last_worker() {
     let early = std::sync::Arc::clone(&node.workers[0].handle);
     until("the first worker serves", || early.slot.served() == 1);
     // Were there a receipt, the usage row below would come after it.
-    early.usage.push(vec![row(1, 1)]);
-    assert!(matches!(session.message(), NodeMessage::Usage { .. }));
+    early.usage.push(UsageNews {
+        rows: vec![row(1, 1)],
+        refused_clients: Vec::new(),
+    });
+    assert!(matches!(session.message(), NodeMessage::Segment { .. }));
     node.workers.push(super::testing::FakeWorker::start(late));
     assert_eq!(receipt(&mut session).1, [1, 1]);
     node.stop(0);
@@ -267,11 +290,8 @@ fn usage_is_sent_again_until_it_is_acknowledged() {
     let control = FakeControl::listen(&site.socket);
     let node = site.bench(2).start();
     let mut session = control.accept();
-    node.workers[0].handle.usage.push(vec![row(1, 5)]);
-    node.workers[1]
-        .handle
-        .usage
-        .push(vec![row(1, 2), row(2, 1)]);
+    push(&node, 0, &[row(1, 5)]);
+    push(&node, 1, &[row(1, 2), row(2, 1)]);
     let first = usage(&mut session);
     // The connection breaks before the acknowledgment.
     drop(session);
@@ -279,27 +299,29 @@ fn usage_is_sent_again_until_it_is_acknowledged() {
     let again = usage(&mut session);
     assert_eq!(again, first);
     assert_eq!(again.1, 1);
-    session.say(&ControlMessage::UsageAck {
+    session.say(&ControlMessage::SegmentAck {
         boot: again.0,
         sequence: again.1,
     });
-    node.workers[0].handle.usage.push(vec![row(1, 9)]);
+    push(&node, 0, &[row(1, 9)]);
     let (_, sequence, rows) = usage(&mut session);
     assert_eq!(sequence, 2);
     let mut counted: u64 = first.2.iter().chain(&rows).map(|row| row.requests).sum();
-    session.say(&ControlMessage::UsageAck {
+    session.say(&ControlMessage::SegmentAck {
         boot: again.0,
         sequence,
     });
     while counted < 17 {
         let (boot, sequence, rows) = usage(&mut session);
         counted += rows.iter().map(|row| row.requests).sum::<u64>();
-        session.say(&ControlMessage::UsageAck { boot, sequence });
+        session.say(&ControlMessage::SegmentAck { boot, sequence });
     }
     until("all is acknowledged", || {
-        node.state.link.usage_shipped.load(Ordering::Relaxed) == 17
+        node.state.spool.shipped.load(Ordering::Relaxed) == 17
     });
-    assert_eq!(node.state.link.usage_rows.load(Ordering::Relaxed), 0);
+    until("nothing waits", || {
+        node.state.spool.segments.load(Ordering::Relaxed) == 0
+    });
     node.stop(0);
 }
 
@@ -311,15 +333,15 @@ fn the_last_usage_is_shipped_before_the_end() {
     let node = site.patient_bench(1).start();
     let mut session = control.accept();
     assert_eq!(receipt(&mut session).0, 1);
-    node.workers[0].handle.usage.push(vec![row(1, 3)]);
+    push(&node, 0, &[row(1, 3)]);
     let ending = std::thread::spawn(move || {
         let state = std::sync::Arc::clone(&node.state);
         node.stop(20_000);
-        state.link.usage_shipped.load(Ordering::Relaxed)
+        state.spool.shipped.load(Ordering::Relaxed)
     });
     let (boot, sequence, rows) = usage(&mut session);
     assert_eq!(rows, [row(1, 3)]);
-    session.say(&ControlMessage::UsageAck { boot, sequence });
+    session.say(&ControlMessage::SegmentAck { boot, sequence });
     assert_eq!(ending.join().expect("ends well"), 3);
 }
 
@@ -331,7 +353,7 @@ fn a_control_process_that_never_acknowledges_cannot_hold_the_end_up() {
     let node = site.patient_bench(1).start();
     let mut session = control.accept();
     assert_eq!(receipt(&mut session).0, 1);
-    node.workers[0].handle.usage.push(vec![row(1, 3)]);
+    push(&node, 0, &[row(1, 3)]);
     node.stop(50);
 }
 

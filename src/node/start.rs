@@ -28,6 +28,7 @@ use crate::record::load::Load;
 use crate::record::log_thread::{self, LogThread};
 use crate::settings::{AccessLog, Settings};
 use crate::snapshot::load::LoadPolicy;
+use crate::spool::{Outlet, Spool, SpoolSettings};
 use crate::upstream::tls::Trusts;
 use crate::watch::Watch;
 use crate::worker::WorkerConfig;
@@ -103,7 +104,8 @@ impl Node {
             None => Some(serve_admin(&admin_socket, &state)?),
             Some(_) => None,
         };
-        let mut feed = new_feed(&settings, &state, &peppers);
+        let (spool, outlet) = start_spool(&settings, &state)?;
+        let mut feed = new_feed(&settings, &state, &peppers, outlet);
         feed.look(None);
         if predecessor.as_ref().is_some_and(|before| before.ready) {
             require_snapshot(&state)?;
@@ -146,6 +148,7 @@ impl Node {
             log,
             link,
             ledger,
+            spool,
             threads,
             changed: bells.changed,
         })
@@ -189,6 +192,7 @@ fn make_state(
         watch,
         upgrade: UpgradeState::default(),
         ledger: Arc::default(),
+        spool: Arc::default(),
     });
     Ok((state, seats, Bells { rung, changed }))
 }
@@ -330,7 +334,32 @@ fn open_log(log: &AccessLog, clock: Clock) -> Result<(LogSink, Option<LogThread>
     })
 }
 
-fn new_feed(settings: &Settings, state: &Arc<NodeState>, peppers: &[Pepper]) -> Feed {
+/// Without control nobody is told, by the operator's own choice, and nothing is kept.
+fn start_spool(
+    settings: &Settings,
+    state: &NodeState,
+) -> Result<(Option<Spool>, Outlet), NodeError> {
+    if settings.link.socket.is_none() {
+        return Ok((None, Outlet::closed()));
+    }
+    let directory = settings.state.directory.as_ref();
+    let kept = SpoolSettings {
+        node: settings.node.clone(),
+        directory: directory.map(|directory| directory.join("usage")),
+        bytes_max: settings.state.usage_bytes_max,
+    };
+    let shown = Arc::clone(&state.spool);
+    let spool = Spool::start(&kept, state.workers.clone(), shown, state.clock);
+    let (spool, outlet) = spool.map_err(NodeError::State)?;
+    Ok((Some(spool), outlet))
+}
+
+fn new_feed(
+    settings: &Settings,
+    state: &Arc<NodeState>,
+    peppers: &[Pepper],
+    outlet: Outlet,
+) -> Feed {
     let policy = LoadPolicy {
         keys_lost_max_percent: settings.snapshot.keys_lost_max_percent,
         rollback_secret: peppers.first().map(rollback_secret),
@@ -347,6 +376,7 @@ fn new_feed(settings: &Settings, state: &Arc<NodeState>, peppers: &[Pepper]) -> 
         Arc::clone(state),
         loader,
         settings.link.socket.clone(),
+        outlet,
         feed::POLL,
     )
 }

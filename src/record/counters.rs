@@ -379,6 +379,12 @@ pub const REFUSALS: [Refusal; REFUSAL_COUNT] = [
     Refusal::NoSocket,
 ];
 
+/// What a refusal is counted under in usage: one more than its place in [`REFUSALS`], so that zero is
+/// none.
+pub fn refusal_number(refusal: Refusal) -> u8 {
+    u8::try_from(refusal_slot(refusal) + 1).unwrap_or(u8::MAX)
+}
+
 /// Where a refusal stands in [`REFUSALS`]; a new variant does not compile until it is listed.
 const fn refusal_slot(refusal: Refusal) -> usize {
     match refusal {

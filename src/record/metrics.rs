@@ -6,6 +6,7 @@
 //! purpose: keys, apps and tenants as labels; their number has no bound, usage counts them.
 
 mod limits;
+mod spool;
 #[cfg(test)]
 mod tests;
 mod upstreams;
@@ -52,6 +53,8 @@ pub struct Scrape<'a> {
     pub link: LinkScrape,
     /// What became of limits.
     pub ledger: LedgerScrape,
+    /// How usage gets to control.
+    pub spool: SpoolScrape,
     /// The process.
     pub process: ProcessInfo,
 }
@@ -86,12 +89,6 @@ pub struct LinkScrape {
     pub load_ms: u64,
     /// Milliseconds until every worker had the newest generation.
     pub enforced_ms: u64,
-    /// Rows of usage that wait for control.
-    pub usage_rows: u64,
-    /// Requests whose usage control has.
-    pub usage_shipped: u64,
-    /// Requests whose usage is lost.
-    pub usage_lost: u64,
 }
 
 /// What became of limits, at one moment.
@@ -107,6 +104,27 @@ pub struct LedgerScrape {
     pub errors: u64,
 }
 
+/// The spool at one moment; see [`SpoolState`](crate::spool::SpoolState).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SpoolScrape {
+    /// Rows in the open count.
+    pub open_rows: u64,
+    /// Segments that control does not have.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the oldest was sealed, milliseconds since the epoch; 0 for none.
+    pub oldest_ms: u64,
+    /// Requests whose usage control has.
+    pub shipped: u64,
+    /// Requests whose usage was dropped.
+    pub dropped: u64,
+    /// Requests whose usage a process before left behind.
+    pub recovered: u64,
+    /// Failed reads and writes.
+    pub errors: u64,
+}
+
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Writes the page.
@@ -119,6 +137,7 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     upstreams::upstreams(&mut page, scrape);
     limits::limits(&mut page, scrape);
     snapshots(&mut page, scrape);
+    spool::spool(&mut page, scrape);
     records(&mut page, scrape);
     process(&mut page, &scrape.process, scrape.started);
     page.finish()
@@ -413,23 +432,6 @@ fn records(page: &mut Exposition, scrape: &Scrape<'_>) {
         help,
         link.connects,
     );
-    let help = "Rows of usage that control has not acknowledged.";
-    page.single(
-        "keyway_usage_waiting_rows",
-        Kind::Gauge,
-        help,
-        link.usage_rows,
-    );
-    let help = "Requests whose usage control acknowledged.";
-    page.single(
-        "keyway_usage_shipped_total",
-        Kind::Counter,
-        help,
-        link.usage_shipped,
-    );
-    let help = "Requests whose usage found no room and is lost.";
-    let lost = link.usage_lost + scrape.sum(|counters| counters.counter(Counter::UsageLost));
-    page.single("keyway_usage_lost_total", Kind::Counter, help, lost);
     let help = "Access log lines written.";
     page.single(
         "keyway_access_log_written_total",

@@ -18,6 +18,7 @@ pub mod load;
 pub mod log_thread;
 pub mod metrics;
 pub mod process;
+pub mod refused_clients;
 pub mod request_id;
 pub mod segment;
 pub mod throttle;
@@ -26,4 +27,4 @@ pub mod usage;
 
 pub use access_log::{LogBuffer, LogLine, LogSink};
 pub use counters::{CloseCause, Counter, Counters, PublishedCounters, Span};
-pub use usage::{Usage, UsageKey, UsageRow};
+pub use usage::Usage;

@@ -158,6 +158,18 @@ impl Segment {
         }
     }
 
+    /// What it says of itself, and none of its rows.
+    pub fn clone_without_rows(&self) -> Self {
+        Self {
+            node: self.node.clone(),
+            routes: self.routes.clone(),
+            refusals: self.refusals.clone(),
+            rows: Vec::new(),
+            refused_clients: Vec::new(),
+            ..*self
+        }
+    }
+
     /// Requests in its rows.
     pub fn requests(&self) -> u64 {
         let sum = |sum: u64, row: &SegmentRow| sum.saturating_add(row.requests);

@@ -2,11 +2,13 @@
 
 use crate::accept::Peer;
 use crate::accept::judge::Call;
-use crate::clock::Tick;
+use crate::clock::{Now, Tick};
 use crate::limit::ShardCounts;
 use crate::link::WorkerHandle;
-use crate::record::counters::class_of;
-use crate::record::{Counter, Counters, LogBuffer, LogLine, Span, Usage, UsageKey};
+use crate::record::counters::{class_of, refusal_number};
+use crate::record::refused_clients::RefusedClients;
+use crate::record::segment::Counted;
+use crate::record::{Counter, Counters, LogBuffer, LogLine, Span, Usage};
 use crate::refusal::Refusal;
 use crate::upstream::exchange::Progress;
 
@@ -31,6 +33,7 @@ pub struct Recorder {
     /// Counts of everything.
     pub counters: Counters,
     usage: Usage,
+    refused_clients: RefusedClients,
     log: LogBuffer,
     limits: ShardCounts,
 }
@@ -41,6 +44,7 @@ impl Recorder {
         Self {
             counters: Counters::new(),
             usage: Usage::new(),
+            refused_clients: RefusedClients::default(),
             log: LogBuffer::new(handle.log.clone()),
             limits: ShardCounts::default(),
         }
@@ -62,13 +66,21 @@ impl Recorder {
         if upstream_ns > 0 {
             self.counters.took(Span::Upstream, upstream_ns);
         }
-        if let (Some(api), Some(served)) = (call.seen.api, &call.served) {
-            let counted = UsageKey {
-                key: call.seen.key.map(|key| key.id),
-                api: served.view().catalog().api(api).number,
-                class: class_of(status),
-            };
-            self.usage.add(counted, bytes_in, bytes_out);
+        let matched = call.matched();
+        let minute = minute_of(call.begun, now);
+        let counted = Counted {
+            minute,
+            key: call.seen.key.map(|key| key.id),
+            api: matched.map_or(0, |(api, _)| api.number),
+            route: matched.map_or(0, |(_, route)| route.number),
+            class: class_of(status),
+            refusal: finished.refusal.map_or(0, refusal_number),
+        };
+        let latency = (status != 101).then_some(duration_ns);
+        self.usage.add(counted, bytes_in, bytes_out, latency);
+        if status == 401 && finished.refusal.is_some() {
+            let client = call.client.unwrap_or(finished.peer.address.ip());
+            self.refused_clients.add(client, minute);
         }
         if self.log.is_on() {
             self.log(finished, (bytes_in, bytes_out), duration_ns);
@@ -131,11 +143,18 @@ impl Recorder {
         self.counters.add(Counter::LeasesTaken, taken);
         self.counters.add(Counter::LeasesReturned, returned);
         if with_usage {
-            self.usage.hand_over(&handle.usage);
+            self.usage
+                .hand_over(&handle.usage, &mut self.refused_clients);
             self.counters
                 .add(Counter::UsageLost, self.usage.take_lost());
         }
         self.log.flush(&mut self.counters);
         self.counters.publish(&handle.counters);
     }
+}
+
+/// The minute in which a request ended, by the wall clock as it was read when the request began.
+fn minute_of(begun: Now, now: Tick) -> u32 {
+    let ended_ms = begun.wall.0 + now.since_ns(begun.tick) / 1_000_000;
+    u32::try_from(ended_ms / 60_000).unwrap_or(u32::MAX)
 }

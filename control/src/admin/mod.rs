@@ -19,6 +19,7 @@ pub mod apply;
 pub mod apps;
 mod asked;
 pub mod audit;
+pub mod billing;
 mod body;
 pub mod generations;
 pub mod key_changes;
@@ -118,7 +119,10 @@ fn routes() -> Routes {
         .post("/v1/rollback", generations::rollback)
         .get("/v1/status", generations::status)
         .get("/v1/audit", audit::list)
-        .get("/v1/usage", usage::list)
+        .get("/v1/usage", usage::report)
+        .get("/v1/usage/top", usage::top)
+        .get("/v1/usage/export", billing::export)
+        .post("/v1/usage/rebuild", billing::rebuild)
         .get("/v1/tokens", tokens::list)
         .post("/v1/tokens", tokens::create)
         .delete("/v1/tokens/{token}", tokens::withdraw)

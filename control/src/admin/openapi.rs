@@ -7,9 +7,10 @@
 use super::asked::IDEMPOTENCY_KEY;
 use super::problem::{PROBLEM_JSON, ProblemBody};
 use super::{
-    answer, apis, apply, apps, audit, generations, key_changes, key_imports, keys, plans,
+    answer, apis, apply, apps, audit, billing, generations, key_changes, key_imports, keys, plans,
     subscriptions, tenants, tokens, upstreams, usage,
 };
+use crate::store::{Dimension, Step};
 use axum::response::{IntoResponse, Response};
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{Object, Schema, SchemaType, Type};
@@ -41,11 +42,11 @@ it. Every refusal is `application/problem+json` (RFC 9457) with a stable `code`.
         apply::apply,
         generations::list, generations::receipt, generations::publish, generations::rollback,
         generations::status,
-        audit::list, usage::list,
+        audit::list, usage::report, usage::top, billing::export, billing::rebuild,
         tokens::list, tokens::create, tokens::withdraw,
         show,
     ),
-    components(schemas(ProblemBody)),
+    components(schemas(ProblemBody, Dimension, Step, usage::TopOrder, billing::BillForm)),
     security(("token" = [])),
     modifiers(&InCommon),
 )]

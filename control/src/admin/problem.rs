@@ -283,6 +283,7 @@ impl From<StoreError> for Problem {
                 return Self::invalid("plan", error.to_string());
             }
             StoreError::Invalid(invalid) => return invalid.clone().into(),
+            StoreError::TooMuch => return Self::invalid("query", error.to_string()),
             StoreError::Catalog(_) => Cause::ConfigurationRefused,
             StoreError::IdempotencyMismatch => Cause::IdempotencyKeyReused,
             StoreError::Closed => Cause::ShuttingDown,

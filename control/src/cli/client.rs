@@ -137,7 +137,19 @@ impl Call<'_> {
         self.run(Some(("application/x-ndjson", body)))
     }
 
+    /// Sends it without a body; the answer as it comes.
+    pub(super) fn send_text(self) -> Result<String, CliError> {
+        let bytes = self.bytes(None)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     fn run<T: DeserializeOwned>(self, body: Option<(&str, Vec<u8>)>) -> Result<T, CliError> {
+        let url = self.client.url.clone();
+        let bytes = self.bytes(body)?;
+        serde_json::from_slice(&bytes).map_err(|_| CliError::Foreign { url, status: 200 })
+    }
+
+    fn bytes(self, body: Option<(&str, Vec<u8>)>) -> Result<Vec<u8>, CliError> {
         let client = self.client;
         let target = format!("{}{}{}", client.url, self.path, query_text(&self.query));
         let mut request = Request::builder()
@@ -163,7 +175,7 @@ impl Call<'_> {
     }
 }
 
-fn answer<T: DeserializeOwned>(url: &str, response: Response<Body>) -> Result<T, CliError> {
+fn answer(url: &str, response: Response<Body>) -> Result<Vec<u8>, CliError> {
     let status = response.status();
     let mut body = response.into_body();
     let bytes = body
@@ -176,7 +188,7 @@ fn answer<T: DeserializeOwned>(url: &str, response: Response<Body>) -> Result<T,
         status: status.as_u16(),
     };
     if status.is_success() {
-        return serde_json::from_slice(&bytes).map_err(|_| foreign());
+        return Ok(bytes);
     }
     let problem: ProblemBody = serde_json::from_slice(&bytes).map_err(|_| foreign())?;
     Err(CliError::Refused(Box::new(problem)))

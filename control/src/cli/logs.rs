@@ -1,11 +1,9 @@
-//! `audit` and `usage`: what was done, and what was called.
+//! `audit`: what was done.
 
 use super::Session;
-use super::arguments::{AuditArguments, UsageArguments};
+use super::arguments::AuditArguments;
 use super::error::CliError;
-use super::output::or_dash;
 use crate::admin::audit::AuditView;
-use crate::admin::usage::UsageView;
 use crate::apply::changed_fields;
 use serde_json::Value;
 
@@ -53,45 +51,6 @@ fn summary(before: &Value, after: &Value) -> String {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text,
     }
-}
-
-pub(super) fn usage(session: &Session, arguments: &UsageArguments) -> Result<(), CliError> {
-    let filters = [
-        ("key", arguments.key.map(|key| key.to_string())),
-        ("api", arguments.api.as_ref().map(ToString::to_string)),
-        ("from", arguments.from.map(|from| from.to_string())),
-        ("until", arguments.until.map(|until| until.to_string())),
-    ];
-    let header = [
-        "MINUTE",
-        "KEY",
-        "API",
-        "ANSWER",
-        "REQUESTS",
-        "BYTES IN",
-        "BYTES OUT",
-    ];
-    session.list(
-        &arguments.part,
-        "/v1/usage",
-        &filters,
-        &header,
-        |row: &UsageView| {
-            vec![
-                row.minute.to_string(),
-                or_dash(row.key),
-                or_dash(row.api.as_ref()),
-                if row.class == 0 {
-                    "none".to_owned()
-                } else {
-                    format!("{}xx", row.class)
-                },
-                row.requests.to_string(),
-                row.bytes_in.to_string(),
-                row.bytes_out.to_string(),
-            ]
-        },
-    )
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod logs;
 mod organization;
 mod output;
 mod receipt;
+mod usage;
 
 pub use arguments::{ClientCommand, ClientOptions};
 pub use error::CliError;
@@ -63,6 +64,7 @@ fn try_run(options: &ClientOptions, command: ClientCommand) -> Result<(), CliErr
         ClientCommand::Status => fleet::status(session),
         ClientCommand::Generations(list) => fleet::generations(session, &list),
         ClientCommand::Audit(arguments) => logs::audit(session, &arguments),
-        ClientCommand::Usage(arguments) => logs::usage(session, &arguments),
+        ClientCommand::Usage(arguments) => usage::usage(session, &arguments),
+        ClientCommand::Top(arguments) => usage::top(session, &arguments),
     }
 }

@@ -24,6 +24,11 @@ impl Output {
         Self { json }
     }
 
+    /// Whether programs read it.
+    pub(super) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Prints one thing: as JSON, or as `people` tells it.
     pub(super) fn one<T: Serialize>(
         &self,

@@ -17,6 +17,7 @@ mod limit;
 mod name;
 mod number;
 mod plan;
+mod price;
 mod subscription;
 mod tenant;
 mod upstream;
@@ -38,6 +39,7 @@ pub use number::{
     TokenNumber, UpstreamNumber,
 };
 pub use plan::{Plan, PlanSpec, RawPlan};
+pub use price::Price;
 pub use subscription::{NewSubscription, Subscription, SubscriptionState, TransitionRefused};
 pub use tenant::{Tenant, TenantSpec};
 pub use upstream::{RawUpstream, Upstream, UpstreamSpec};

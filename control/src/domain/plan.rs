@@ -1,7 +1,7 @@
 //! Plans: which APIs are included, and how much of them.
 
 use super::limit::{self, Limit, LimitSpec, RawLimit};
-use super::{Invalid, Name, PlanNumber};
+use super::{Invalid, Name, PlanNumber, Price};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -19,6 +19,9 @@ pub struct Plan {
     pub apis: Vec<Name>,
     /// Limits in the order written.
     pub limits: Vec<Limit>,
+    /// What it costs; none: nothing is billed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
 }
 
 impl Plan {
@@ -28,6 +31,7 @@ impl Plan {
             name: self.name.clone(),
             apis: self.apis.clone(),
             limits: self.limits.iter().map(|limit| limit.spec.clone()).collect(),
+            price: self.price.clone(),
         }
     }
 }
@@ -42,6 +46,9 @@ pub struct PlanSpec {
     pub apis: Vec<Name>,
     /// Limits; none twice by name.
     pub limits: Vec<LimitSpec>,
+    /// What it costs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
 }
 
 /// A plan as written.
@@ -56,6 +63,9 @@ pub struct RawPlan {
     /// Limits.
     #[serde(default)]
     pub limits: Vec<RawLimit>,
+    /// What it costs, for the export of usage. Default: nothing is billed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
 }
 
 impl TryFrom<RawPlan> for PlanSpec {
@@ -77,11 +87,16 @@ impl TryFrom<RawPlan> for PlanSpec {
             }
         }
         let limits = limit::limits(raw.limits)?;
+        let price = raw.price;
+        if let Some(price) = &price {
+            price.check().map_err(|e| e.within("price"))?;
+        }
         let name = raw.name.parse().map_err(|e: Invalid| e.within("name"))?;
         Ok(Self {
             name,
             apis: apis.into_iter().collect(),
             limits,
+            price,
         })
     }
 }

@@ -5,11 +5,12 @@
 
 use super::lines::{LineError, read_line};
 use super::listen::Context;
-use crate::ingest;
+use crate::ingest::{self, IngestError};
 use crate::publish::board::{Greeting, LinkId, NodeStart};
 use crate::publish::process::Process;
-use crate::store::{Author, KnownNode, NodeDone, UsageBatch};
+use crate::store::{Author, KnownNode, NodeDone};
 use keyway::link::protocol::{self, ControlMessage, LINE_BYTES_MAX, NodeMessage, PROTOCOL};
+use keyway::record::segment::SegmentError;
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -177,21 +178,40 @@ async fn hear(
             context.board.refused(start, generation, reason);
             Ok(())
         }
-        NodeMessage::Usage { boot, .. } if boot != start.boot => Err(LinkEnd::OtherStart),
-        NodeMessage::Usage {
+        NodeMessage::Segment {
             boot,
             sequence,
-            rows,
+            data,
         } => {
-            let batch = UsageBatch {
-                node: start.node.clone(),
-                boot,
-                sequence,
-                rows,
-            };
-            ingest::ingest(&context.store, batch).await?;
-            let ack = ControlMessage::UsageAck { boot, sequence };
+            let id = (start.node.as_str(), boot, sequence);
+            if !count(context, id, &data).await? {
+                return Ok(());
+            }
+            let ack = ControlMessage::SegmentAck { boot, sequence };
             answers.send(ack).await.map_err(|_| LinkEnd::Deaf)
+        }
+    }
+}
+
+/// Counts a segment; true if the node may forget it.
+async fn count(context: &Context, id: (&str, u64, u64), data: &str) -> Result<bool, LinkEnd> {
+    let (node, _, sequence) = id;
+    match ingest::ingest(&context.store, id, data).await {
+        Ok(_) => Ok(true),
+        Err(IngestError::Store(error)) => Err(LinkEnd::Store(error)),
+        Err(IngestError::Segment(SegmentError::Version(version))) => {
+            tracing::error!(
+                node,
+                version,
+                "usage has a format of a later version; the node keeps it until this program is upgraded"
+            );
+            Ok(false)
+        }
+        // The node read it before it sent it, so it will be no better the next time, and what is
+        // behind it must not wait for ever.
+        Err(error) => {
+            tracing::error!(node, sequence, %error, "a segment of usage is lost");
+            Ok(true)
         }
     }
 }

@@ -58,6 +58,9 @@ pub enum StoreError {
     /// A number ran out (2^32 - 1 of a kind).
     #[error("no number is left for one more {}", .0.word())]
     NumbersSpent(Subject),
+    /// The answer would be too long.
+    #[error("that is too much for one answer; narrow it: a shorter time, longer steps, a filter")]
+    TooMuch,
     /// A row does not hold what the schema promises.
     #[error("the database holds a row that makes no sense: {0}")]
     Corrupt(String),

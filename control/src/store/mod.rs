@@ -61,7 +61,7 @@ pub use snapshot::{RETIRED_KEPT_S, SnapshotHead};
 pub use subscriptions::SubscriptionFilter;
 pub use tokens::AdminToken;
 pub use tx::Tx;
-pub use usage::{Ingested, UsageBatch, UsageBucket, UsageFilter};
+pub use usage::{BilledUsage, Dimension, Ingested, Retention, Step, UsageFilter, UsageSum};
 
 use keyway::clock::Clock;
 use serde::Serialize;

@@ -3,13 +3,25 @@
 use super::limits::Owner;
 use super::sql::{self, Conditions, Order};
 use super::{Page, Paged, Rows, StoreError, Tx};
-use crate::domain::{Name, Plan, PlanNumber, PlanSpec, Subject};
+use crate::domain::{Name, Plan, PlanNumber, PlanSpec, Price, Subject};
 use rusqlite::{Row, params};
 
-const SELECT: &str = "SELECT number, name FROM plans";
+const SELECT: &str = "SELECT number, name, price FROM plans";
 
-fn plan_head(row: &Row<'_>) -> Result<(PlanNumber, Name), StoreError> {
-    Ok((PlanNumber(row.get("number")?), sql::word(row, "name")?))
+/// The plan's own row.
+struct Head {
+    number: PlanNumber,
+    name: Name,
+    price: Option<Price>,
+}
+
+fn plan_head(row: &Row<'_>) -> Result<Head, StoreError> {
+    let price: Option<String> = row.get("price")?;
+    Ok(Head {
+        number: PlanNumber(row.get("number")?),
+        name: sql::word(row, "name")?,
+        price: price.map(|_| sql::json(row, "price")).transpose()?,
+    })
 }
 
 impl Rows<'_> {
@@ -24,8 +36,8 @@ impl Rows<'_> {
             conditions,
             page,
             |row| {
-                let (number, name) = plan_head(row)?;
-                Ok((number.0.into(), self.plan_whole(number, name)?))
+                let head = plan_head(row)?;
+                Ok((head.number.0.into(), self.plan_whole(head)?))
             },
         )
     }
@@ -42,7 +54,7 @@ impl Rows<'_> {
         let heads = sql::all(self.connection(), &select, &[], plan_head)?;
         heads
             .into_iter()
-            .map(|(number, name)| self.plan_whole(number, name))
+            .map(|head| self.plan_whole(head))
             .collect()
     }
 
@@ -68,11 +80,16 @@ impl Rows<'_> {
             params![name.as_str()],
             plan_head,
         )?
-        .map(|(number, name)| self.plan_whole(number, name))
+        .map(|head| self.plan_whole(head))
         .transpose()
     }
 
-    fn plan_whole(&self, number: PlanNumber, name: Name) -> Result<Plan, StoreError> {
+    fn plan_whole(&self, head: Head) -> Result<Plan, StoreError> {
+        let Head {
+            number,
+            name,
+            price,
+        } = head;
         let apis = "SELECT name FROM plan_apis JOIN apis ON apis.number = plan_apis.api
             WHERE plan = ?1 ORDER BY name";
         Ok(Plan {
@@ -82,6 +99,7 @@ impl Rows<'_> {
                 sql::word(row, "name")
             })?,
             limits: self.limits_of(Owner::Plan(number.0))?,
+            price,
         })
     }
 }
@@ -166,6 +184,9 @@ impl Tx<'_> {
             let include = "INSERT INTO plan_apis (plan, api) VALUES (?1, ?2)";
             sql::run(connection, include, params![plan.0, api.number.0])?;
         }
+        let price = spec.price.as_ref().map(sql::to_json).transpose()?;
+        let update = "UPDATE plans SET price = ?2 WHERE number = ?1";
+        sql::run(self.connection(), update, params![plan.0, price])?;
         self.limits_write(Owner::Plan(plan.0), &spec.limits)
     }
 }

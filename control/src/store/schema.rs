@@ -10,6 +10,7 @@ use std::time::Duration;
 const STEPS: &[M<'_>] = &[
     M::up(include_str!("migrations/0001_first.sql")),
     M::up(include_str!("migrations/0002_limits.sql")),
+    M::up(include_str!("migrations/0003_usage.sql")),
 ];
 const MIGRATIONS: Migrations<'_> = Migrations::from_slice(STEPS);
 
@@ -31,6 +32,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     // With NORMAL a power cut could take back a revocation that was acknowledged.
     connection.pragma_update(None, "synchronous", "FULL")?;
     migrate(&mut connection)?;
+    super::usage::register(&connection)?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     Ok(connection)
@@ -44,6 +46,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     )?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "query_only", "ON")?;
+    super::usage::register(&connection)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     Ok(connection)
 }

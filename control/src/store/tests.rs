@@ -1,9 +1,6 @@
 //! The store on real files: what it promises about changes, numbers, audit and repetition.
 
-use super::{
-    AuditFilter, Author, Idempotency, Ingested, KeyFilter, Page, Store, StoreError, Tx, UsageBatch,
-    UsageFilter,
-};
+use super::{AuditFilter, Author, Idempotency, KeyFilter, Page, Store, StoreError, Tx};
 use crate::domain::{
     Actor, AppSpec, KeyState, NewSubscription, Shape, Subject, SubscriptionState, TenantSpec,
 };
@@ -365,60 +362,6 @@ async fn the_last_admin_token_cannot_be_withdrawn() {
     let found = |digest: u8| store.read(move |rows| rows.token_by_digest(&[digest; 32]));
     assert_eq!(found(1).await.expect("reads"), None);
     assert!(found(2).await.expect("reads").is_some());
-}
-
-#[tokio::test]
-async fn a_usage_batch_counts_once_however_often_it_comes() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let (store, key) = store_with_key(directory.path()).await;
-    let row = |requests| keyway::record::UsageRow {
-        key: Some(key.id),
-        api: 1,
-        class: 2,
-        requests,
-        bytes_in: 10,
-        bytes_out: 20,
-    };
-    let batch = |boot, sequence, requests| UsageBatch {
-        node: "edge-1".to_owned(),
-        boot,
-        sequence,
-        rows: vec![row(requests)],
-    };
-    let generation = store.read(|rows| rows.generation()).await.expect("reads");
-    for (batch, expected) in [
-        (batch(u64::MAX, 1, 5), Ingested::Added),
-        (batch(u64::MAX, 1, 5), Ingested::Seen),
-        (batch(u64::MAX, 2, 7), Ingested::Added),
-        (batch(u64::MAX, 1, 5), Ingested::Seen),
-        (batch(1, 1, 100), Ingested::Added),
-        (batch(1, 4, 1_000), Ingested::AddedAfterGap),
-    ] {
-        let outcome = change(&store, move |tx| tx.usage_add(&batch))
-            .await
-            .expect("adds");
-        assert_eq!(outcome.value, expected);
-        assert_eq!(outcome.generation, generation, "usage publishes nothing");
-    }
-    let filter = UsageFilter {
-        key: Some(key.id),
-        ..UsageFilter::default()
-    };
-    let usage = store
-        .read(move |rows| rows.usage(&filter, Page::first(10)))
-        .await
-        .expect("reads");
-    assert_eq!(
-        usage
-            .items
-            .iter()
-            .map(|bucket| bucket.requests)
-            .sum::<u64>(),
-        1_112
-    );
-    let id = key.id;
-    let key = store.read(move |rows| rows.key(id)).await.expect("the key");
-    assert!(key.last_used_ms.is_some());
 }
 
 #[tokio::test]

@@ -27,7 +27,8 @@ fn what_is_there_is_listed() {
         ),
         (&["upstreams", "list"], "origin    127.0.0.1:9000"),
         (&["audit"], "token:admin"),
-        (&["usage"], "MINUTE"),
+        (&["usage"], "P99"),
+        (&["top", "--by", "app"], "LIMITED %"),
         (&["tokens", "list"], "admin"),
         (&["status"], "1 tenants, 1 apps, 1 keys"),
     ] {

@@ -36,11 +36,14 @@ fn page(workers: &[PublishedCounters], ready: bool) -> Page {
             memory_bytes: 6_400,
         }),
         link: LinkScrape {
-            usage_lost: 5,
             connected: true,
             ..LinkScrape::default()
         },
         ledger: LedgerScrape::default(),
+        spool: SpoolScrape {
+            dropped: 5,
+            ..SpoolScrape::default()
+        },
         process: ProcessInfo {
             cpu_ms: Some(1_500),
             ..ProcessInfo::default()

@@ -20,6 +20,9 @@ pub struct Route {
     pub pattern: Box<str>,
     /// The methods it lists, as a header lists them; empty for every method.
     pub methods: Box<str>,
+    /// Names it in usage: a checksum of its methods and path, so that it stays the same when routes
+    /// around it change; never 0.
+    pub number: u32,
     /// Who serves it instead of the API's upstream.
     pub upstream: Option<UpstreamIndex>,
     /// The path that the target is asked for; absent: the client's.
@@ -49,7 +52,33 @@ pub(super) fn routes(
         compiled.response_edits = compiled.response_edits.over(&response);
         Ok(compiled)
     };
-    api.routes.iter().enumerate().map(compiled).collect()
+    let mut routes: Vec<Route> = Vec::with_capacity(api.routes.len());
+    for route in api.routes.iter().enumerate().map(compiled) {
+        let mut route = route?;
+        route.number = number(&route, &routes);
+        routes.push(route);
+    }
+    Ok(routes)
+}
+
+impl Route {
+    /// What it is called in usage: `GET, HEAD /orders/*`.
+    pub fn name(&self) -> String {
+        match self.methods.is_empty() {
+            true => self.pattern.to_string(),
+            false => format!("{} {}", self.methods, self.pattern),
+        }
+    }
+}
+
+/// The number of a route; routes of one API that agree in their names (they differ in conditions) and
+/// those whose checksums fall together take the next free ones, in their order.
+fn number(route: &Route, before: &[Route]) -> u32 {
+    let mut number = crc32fast::hash(route.name().as_bytes()).max(1);
+    while before.iter().any(|other| other.number == number) {
+        number = number.wrapping_add(1).max(1);
+    }
+    number
 }
 
 fn route(
@@ -86,6 +115,7 @@ fn route(
     Ok(Route {
         pattern: entry.path.as_str().into(),
         methods: listed(&entry.methods).into(),
+        number: 0,
         upstream,
         path,
         host: host.map(Into::into),

@@ -7,6 +7,7 @@ pub use keys::*;
 pub use things::*;
 
 use crate::admin::time::Moment;
+use crate::cli::duration;
 use crate::domain::{KeyId, Name, Subject};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -97,8 +98,15 @@ pub enum ClientCommand {
     #[command(after_help = "Example:
   keyway-control audit --subject key --id key_06t0q3zkd8v1w --json")]
     Audit(AuditArguments),
-    /// List usage by minute, newest first.
+    /// Sum up usage, or export it for billing.
+    #[command(
+        after_help = "Examples:\n  keyway-control usage --by app --since 24h --step hour\n  \
+        keyway-control usage --key key_06t0q3zkd8v1w --since 30d --step day\n  \
+        keyway-control usage --csv --from 2026-11-01T00:00:00Z --to 2026-12-01T00:00:00Z"
+    )]
     Usage(UsageArguments),
+    /// Show who calls most, now.
+    Top(TopArguments),
 }
 
 /// Which part of a list.
@@ -216,21 +224,58 @@ pub struct AuditArguments {
     pub part: ListArguments,
 }
 
-/// Which usage to list.
+/// Which usage.
 #[derive(Clone, Debug, Args)]
 pub struct UsageArguments {
+    /// Tell it by key, app, tenant, api or route.
+    #[arg(long, value_parser = ["key", "app", "tenant", "api", "route"])]
+    pub by: Option<String>,
+    /// Tell it by minute, hour or day [default: the finest that makes at most 200 steps].
+    #[arg(long, value_parser = ["minute", "hour", "day"])]
+    pub step: Option<String>,
+    /// From this time on [default: an hour ago].
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<Moment>,
+    /// The same, back from now: 90s, 15m, 24h, 30d.
+    #[arg(long, value_name = "SPAN", value_parser = duration::seconds, conflicts_with = "from")]
+    pub since: Option<u32>,
+    /// Before this time [default: now].
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<Moment>,
     /// By this key.
     #[arg(long, value_parser = keys::key_id)]
     pub key: Option<KeyId>,
+    /// By keys of this tenant.
+    #[arg(long, conflicts_with = "app")]
+    pub tenant: Option<Name>,
+    /// By keys of this app.
+    #[arg(long, value_name = "TENANT/APP")]
+    pub app: Option<AppName>,
     /// Of this API.
     #[arg(long)]
     pub api: Option<Name>,
-    /// From this time on.
-    #[arg(long, value_name = "TIME")]
-    pub from: Option<Moment>,
-    /// Before this time.
-    #[arg(long, value_name = "TIME")]
-    pub until: Option<Moment>,
-    #[command(flatten)]
-    pub part: ListArguments,
+    /// Export each subscription's usage and amount instead, as comma-separated values.
+    #[arg(long, conflicts_with_all = ["by", "step", "key", "tenant", "app", "api"])]
+    pub csv: bool,
+}
+
+/// What to show of those who call most.
+#[derive(Clone, Debug, Args)]
+pub struct TopArguments {
+    /// Keys, apps, tenants, APIs or routes.
+    #[arg(long, default_value = "key", value_parser = ["key", "app", "tenant", "api", "route"])]
+    pub by: String,
+    /// What comes first.
+    #[arg(long, default_value = "requests",
+        value_parser = ["requests", "errors", "error_rate", "bytes_out", "p99"])]
+    pub order: String,
+    /// How many.
+    #[arg(long, default_value_t = 20)]
+    pub limit: u32,
+    /// Seconds between two pictures.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2)]
+    pub interval: u32,
+    /// One picture, as where the output is no terminal.
+    #[arg(long)]
+    pub once: bool,
 }
