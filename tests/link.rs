@@ -201,6 +201,35 @@ fn usage_is_counted_exactly_once_though_control_comes_and_goes() {
 }
 
 #[test]
+fn usage_of_a_killed_node_comes_with_the_next_start_and_counts_once() {
+    let origin = Origin::echo();
+    let state = tempfile::tempdir().expect("a directory");
+    let setup = linked(World::before(&[origin.address]));
+    let setup = setup.setting(&format!("state.directory = {:?}", state.path()));
+    let gateway = setup.start();
+    (0..25).for_each(|_| gateway.get().assert_status(200));
+    // What is older than two seconds is on the disk.
+    let asked = wait::now();
+    wait::until("two seconds to pass", || {
+        asked.elapsed() >= Duration::from_secs(2)
+    });
+    gateway.signal(nix::sys::signal::Signal::SIGKILL);
+    let gateway = gateway.restart();
+    let recovered = gateway.metrics().sum("keyway_usage_recovered_total", &[]);
+    assert_eq!(recovered, 25.0, "{}", gateway.stderr());
+    (0..5).for_each(|_| gateway.get().assert_status(200));
+    let control = Control::at(&gateway.path("control.sock"));
+    let mut ledger = Ledger::default();
+    // Heard, and not acknowledged: it comes again.
+    ledger.hear(&mut control.accept(), 1, false);
+    ledger.hear(&mut control.accept(), 30, true);
+    assert_eq!(ledger.requests(None), 30);
+    wait::until("the node to forget what is written down", || {
+        gateway.status()["link"]["usage_segments_waiting"] == 0
+    });
+}
+
+#[test]
 fn without_control_the_node_serves_and_follows_its_directory() {
     let origin = Origin::echo();
     let mut gateway = linked(World::before(&[origin.address])).start();

@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::net::TcpListener;
 use std::os::fd::AsRawFd as _;
@@ -11,10 +11,15 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use keyway::link::protocol::{ControlMessage, NodeMessage};
+use keyway::record::segment::Segment;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
+use support::control::Control;
 use support::gateway::{KEYWAY, Setup};
 use support::wait::Gate;
 use support::{Gateway, Origin, Traffic, World, get, wait};
@@ -364,4 +369,40 @@ fn a_socket_that_no_setting_names_is_refused() {
     let (status, said) = setup.fail();
     assert_eq!(status.code(), Some(1));
     assert!(said.contains(&format!("listens on {address}")), "{said}");
+}
+
+#[test]
+fn usage_of_all_processes_of_a_node_adds_up() {
+    let origin = Origin::echo();
+    let state = tempfile::tempdir().expect("a directory");
+    let setup = Gateway::over(World::before(&[origin.address]))
+        .setting("link.socket = \"control.sock\"")
+        .setting(&format!("state.directory = {:?}", state.path()));
+    let mut line = Line::start(setup);
+    for _ in 0..2 {
+        (0..20).for_each(|_| line.gateway.get().assert_status(200));
+        line.upgrade();
+    }
+    (0..20).for_each(|_| line.gateway.get().assert_status(200));
+    let control = Control::at(&line.gateway.path("control.sock"));
+    let mut book = HashMap::new();
+    // More than one process may be there, and each has its own connection: one after the other.
+    let mut node = control.accept();
+    while book.values().sum::<u64>() < 60 {
+        let (boot, sequence, data) = node.hear_until(|message| match message {
+            NodeMessage::Segment {
+                boot,
+                sequence,
+                data,
+            } => Some((boot, sequence, data)),
+            _ => None,
+        });
+        let bytes = STANDARD.decode(data).expect("is base64");
+        let segment = Segment::decode(&bytes).expect("is a segment");
+        book.insert((boot, sequence), segment.requests());
+        node.say(&ControlMessage::SegmentAck { boot, sequence });
+    }
+    assert_eq!(book.values().sum::<u64>(), 60);
+    let boots: HashSet<u64> = book.keys().map(|(boot, _)| *boot).collect();
+    assert_eq!(boots.len(), 3);
 }

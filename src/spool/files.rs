@@ -1,9 +1,9 @@
 //! The spool's files, in a directory of the node's own.
 //!
 //! ```text
-//! BOOT-SEQUENCE.segment   sealed; whole or not there
-//! BOOT-SEQUENCE.open      the journal of what will be sealed under this number, and those after it
-//! BOOT.lock               locked while the process lives
+//! BOOT-SEQUENCE-FIRST.segment   sealed; whole or not there. FIRST: the number of the journal it was in
+//! BOOT-SEQUENCE.open            the journal of what will be sealed from this number on
+//! BOOT.lock                     locked while the process lives
 //! ```
 //!
 //! Numbers in hexadecimal. The segments that a journal became get their names in order from the last to
@@ -11,6 +11,7 @@
 //! more, and before that the segments are. So a crash at any moment loses nothing that was
 //! written and counts nothing twice.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -32,6 +33,8 @@ pub struct Id {
 pub struct Found {
     /// Its number.
     pub id: Id,
+    /// The number of the first segment that came of the same journal.
+    pub first: u64,
     /// Its length.
     pub bytes: u64,
     /// When it was written, milliseconds since the epoch.
@@ -62,9 +65,12 @@ impl Files {
     pub fn take(directory: PathBuf, boot: u64) -> io::Result<Self> {
         fs::create_dir_all(&directory).map_err(|cause| at(&directory, cause))?;
         let path = directory.join(format!("{boot:016x}.lock"));
-        let lock = File::create(&path).map_err(|cause| at(&path, cause))?;
+        // Under its name only once it is locked: another process would take this one for dead.
+        let unnamed = directory.join(format!("{boot:016x}.new"));
+        let lock = File::create(&unnamed).map_err(|cause| at(&unnamed, cause))?;
         lock.try_lock()
-            .map_err(|cause| at(&path, io::Error::other(cause)))?;
+            .map_err(|cause| at(&unnamed, io::Error::other(cause)))?;
+        fs::rename(&unnamed, &path).map_err(|cause| at(&path, cause))?;
         Ok(Self {
             directory,
             boot,
@@ -73,51 +79,70 @@ impl Files {
         })
     }
 
-    /// What processes that are gone have left. Another that lives ships its own.
-    pub fn leftovers(&self) -> io::Result<Leftovers> {
+    /// What processes that are gone have left, apart from what is `known`. Another that lives ships
+    /// its own.
+    pub fn leftovers(&self, known: impl Fn(Id) -> bool) -> io::Result<Leftovers> {
         let mut left = Leftovers::default();
-        let (mut locks, mut halves) = (Vec::new(), Vec::new());
+        let mut unfinished = Vec::new();
         for entry in fs::read_dir(&self.directory).map_err(|cause| at(&self.directory, cause))? {
             let path = entry.map_err(|cause| at(&self.directory, cause))?.path();
             let stem = path.file_stem().and_then(|stem| stem.to_str());
             let Some(stem) = stem else { continue };
             match path.extension().and_then(|extension| extension.to_str()) {
                 Some("segment") => {
-                    let Some(id) = id_of(stem) else { continue };
-                    let about = fs::metadata(&path).map_err(|cause| at(&path, cause))?;
+                    let Some((id, first)) = segment_of(stem) else {
+                        continue;
+                    };
+                    // Another process may have shipped it since.
+                    let Ok(about) = fs::metadata(&path) else {
+                        continue;
+                    };
                     left.sealed.push(Found {
                         id,
+                        first,
                         bytes: about.len(),
                         written_ms: written_ms(&about),
                     });
                 }
                 Some("open") => left.journals.extend(id_of(stem)),
-                Some("lock") => locks.extend(u64::from_str_radix(stem, 16)),
-                Some("tmp") => halves.extend(id_of(stem).map(|id| (id, path.clone()))),
+                Some("tmp") => unfinished.extend(boot_of(stem).map(|boot| (boot, path.clone()))),
                 _ => {}
             }
         }
-        let alive: Vec<u64> = locks
-            .into_iter()
-            .filter(|boot| self.is_alive(*boot))
-            .collect();
-        for (_, half) in halves.iter().filter(|(id, _)| !alive.contains(&id.boot)) {
-            // A process died while it wrote it.
-            let _ = fs::remove_file(half);
+        let gone = self.gone(&left, &unfinished);
+        left.sealed.retain(|found| gone.contains(&found.id.boot));
+        left.journals.retain(|id| gone.contains(&id.boot));
+        for (_, path) in unfinished.iter().filter(|(boot, _)| gone.contains(boot)) {
+            self.remove_path(path)?;
         }
-        left.sealed.retain(|found| !alive.contains(&found.id.boot));
-        left.journals.retain(|id| !alive.contains(&id.boot));
+        // What is known is in order, whatever a failing disk has of it.
+        left.journals.retain(|id| !known(*id));
         self.drop_what_is_told_twice(&mut left)?;
-        left.sealed.sort_by_key(|found| found.id);
+        left.sealed.retain(|found| !known(found.id));
         // Boots are random; within one the numbers grow, and the older boot goes first.
-        let began = |boot: u64, all: &[Found]| {
-            let of_boot = all.iter().filter(|found| found.id.boot == boot);
-            of_boot.map(|found| found.written_ms).min()
-        };
-        let all = left.sealed.clone();
+        let mut began: BTreeMap<u64, u64> = BTreeMap::new();
+        for found in &left.sealed {
+            let of_boot = began.entry(found.id.boot).or_insert(found.written_ms);
+            *of_boot = (*of_boot).min(found.written_ms);
+        }
         left.sealed
-            .sort_by_key(|found| (began(found.id.boot, &all), found.id));
+            .sort_by_key(|found| (began.get(&found.id.boot).copied(), found.id));
         Ok(left)
+    }
+
+    /// The processes of these files that are gone. Asked file by file and not by the locks that were
+    /// listed: one may have begun in mid-list.
+    fn gone(&self, left: &Leftovers, unfinished: &[(u64, PathBuf)]) -> BTreeSet<u64> {
+        let sealed = left.sealed.iter().map(|found| found.id.boot);
+        let journals = left.journals.iter().map(|id| id.boot);
+        let boots: BTreeSet<u64> = sealed
+            .chain(journals)
+            .chain(unfinished.iter().map(|(boot, _)| *boot))
+            .collect();
+        boots
+            .into_iter()
+            .filter(|boot| !self.is_alive(*boot))
+            .collect()
     }
 
     /// Of a journal and what it became, one counts.
@@ -129,9 +154,9 @@ impl Files {
                 continue;
             }
             // Sealed in part: the journal still says all of it.
-            let is_of_it = |found: &Found| found.id.boot == id.boot && found.id > id;
+            let is_of_it = |found: &Found| found.id.boot == id.boot && found.first == id.sequence;
             for found in left.sealed.iter().filter(|found| is_of_it(found)) {
-                self.remove(found.id, "segment")?;
+                self.remove_path(&self.segment_path(found.id, found.first))?;
             }
             left.sealed.retain(|found| !is_of_it(found));
             journals.push(id);
@@ -173,7 +198,7 @@ impl Files {
     pub fn rewrite(&mut self, sequence: u64, bytes: &[u8]) -> io::Result<()> {
         self.open = None;
         let id = self.id(sequence);
-        self.write_whole(id, bytes, "open")?;
+        write_whole(&self.path(id, "open"), bytes)?;
         self.sync_directory()
     }
 
@@ -182,9 +207,9 @@ impl Files {
         if boot == self.boot {
             self.open = None;
         }
-        let ids = (first..).map(|sequence| Id { boot, sequence });
-        for (id, bytes) in ids.zip(segments).rev_by_collecting() {
-            self.write_whole(id, bytes, "segment")?;
+        let numbered: Vec<_> = (first..).zip(segments).collect();
+        for (sequence, bytes) in numbered.into_iter().rev() {
+            self.write_segment(Id { boot, sequence }, first, bytes)?;
         }
         self.sync_directory()?;
         let journal = Id {
@@ -194,16 +219,9 @@ impl Files {
         self.remove(journal, "open")
     }
 
-    fn write_whole(&self, id: Id, bytes: &[u8], extension: &str) -> io::Result<()> {
-        let path = self.path(id, extension);
-        let temporary = path.with_extension("tmp");
-        let write = || {
-            let mut file = File::create(&temporary)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)
-        };
-        write().map_err(|cause| at(&path, cause))
+    /// Writes one segment of those that came of the journal `first`.
+    pub fn write_segment(&self, id: Id, first: u64, bytes: &[u8]) -> io::Result<()> {
+        write_whole(&self.segment_path(id, first), bytes)
     }
 
     fn sync_directory(&self) -> io::Result<()> {
@@ -213,8 +231,8 @@ impl Files {
     }
 
     /// Reads a sealed segment.
-    pub fn read(&self, id: Id) -> io::Result<Vec<u8>> {
-        read(&self.path(id, "segment"))
+    pub fn read(&self, found: Found) -> io::Result<Vec<u8>> {
+        read(&self.segment_path(found.id, found.first))
     }
 
     /// Reads a journal of a process that is gone.
@@ -222,24 +240,39 @@ impl Files {
         read(&self.path(id, "open"))
     }
 
-    /// Removes a sealed segment.
-    pub fn forget(&self, id: Id) -> io::Result<()> {
-        self.remove(id, "segment")
+    /// Removes a sealed segment, and the journal that it was, if a failure left that behind.
+    pub fn forget(&self, found: Found) -> io::Result<()> {
+        self.remove_path(&self.segment_path(found.id, found.first))?;
+        self.remove(found.id, "open")
+    }
+
+    /// Removes a journal in which nothing is.
+    pub fn forget_journal(&self, id: Id) -> io::Result<()> {
+        self.remove(id, "open")
     }
 
     /// Takes a segment that cannot be read out of the way, for whoever can.
-    pub fn set_aside(&self, id: Id) -> io::Result<()> {
-        let path = self.path(id, "segment");
+    pub fn set_aside(&self, found: Found) -> io::Result<()> {
+        let path = self.segment_path(found.id, found.first);
         let aside = path.with_extension("unreadable");
         fs::rename(&path, aside).map_err(|cause| at(&path, cause))
     }
 
     fn remove(&self, id: Id, extension: &str) -> io::Result<()> {
-        let path = self.path(id, extension);
-        match fs::remove_file(&path) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(at(&path, cause)),
+        self.remove_path(&self.path(id, extension))
+    }
+
+    fn remove_path(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(at(path, cause)),
             _ => Ok(()),
         }
+    }
+
+    fn segment_path(&self, id: Id, first: u64) -> PathBuf {
+        let Id { boot, sequence } = id;
+        self.directory
+            .join(format!("{boot:016x}-{sequence:016x}-{first:016x}.segment"))
     }
 
     fn id(&self, sequence: u64) -> Id {
@@ -262,14 +295,31 @@ impl Drop for Files {
     }
 }
 
-/// Goes through a few from the last to the first.
-trait RevByCollecting: Iterator + Sized {
-    fn rev_by_collecting(self) -> std::iter::Rev<std::vec::IntoIter<Self::Item>> {
-        self.collect::<Vec<_>>().into_iter().rev()
-    }
+/// Whole or not there, also after a power cut.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let write = || {
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(|cause| {
+        // A part of it would take the room that the next try needs.
+        let _ = fs::remove_file(&temporary);
+        at(path, cause)
+    })
 }
 
-impl<I: Iterator> RevByCollecting for I {}
+fn segment_of(stem: &str) -> Option<(Id, u64)> {
+    let (id, first) = stem.rsplit_once('-')?;
+    Some((id_of(id)?, u64::from_str_radix(first, 16).ok()?))
+}
+
+fn boot_of(stem: &str) -> Option<u64> {
+    let (boot, _) = stem.split_once('-')?;
+    u64::from_str_radix(boot, 16).ok()
+}
 
 fn id_of(stem: &str) -> Option<Id> {
     let (boot, sequence) = stem.split_once('-')?;

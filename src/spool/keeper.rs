@@ -6,18 +6,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender, select};
+use crossbeam::channel::{Receiver, Sender, TrySendError, select};
 
+use super::cut::{encoded, merge_clients, pieces};
 use super::files::{Files, Found, Id};
-use super::journal::{self, Journal};
+use super::journal;
 use super::{Sealed, SpoolSettings, SpoolState};
 use crate::clock::{Clock, Now, Tick};
 use crate::link::WorkerHandle;
 use crate::record::Usage;
-use crate::record::segment::{RefusedClient, SEGMENT_BYTES_MAX, Segment, SegmentRow};
+use crate::record::segment::{RefusedClient, Segment, SegmentRow};
 
-/// The pause between two looks at the workers' queues.
-const TURN: Duration = Duration::from_millis(250);
+/// Time between two looks at the workers' queues.
+const TURN_NS: u64 = 250_000_000;
+/// Time between two looks at the directory, for what another process left.
+pub(super) const SEARCH_NS: u64 = 5_000_000_000;
 /// How long the open count grows while control takes segments, and while it does not.
 const OPEN_NS: u64 = 1_000_000_000;
 const OPEN_WHILE_AWAY_NS: u64 = 60_000_000_000;
@@ -25,8 +28,6 @@ const OPEN_WHILE_AWAY_NS: u64 = 60_000_000_000;
 const OPEN_ROWS_MAX: usize = 1 << 20;
 /// Bytes of segments that wait in memory where there is no disk, or it does not work.
 const MEMORY_BYTES_MAX: u64 = 64 << 20;
-/// Addresses in one segment.
-const REFUSED_CLIENTS_MAX: usize = 100;
 /// Time between two complaints about the same disk.
 const COMPLAINT_NS: u64 = 60_000_000_000;
 
@@ -43,8 +44,8 @@ pub(super) enum Order {
 
 /// A sealed segment that waits.
 #[derive(Debug)]
-struct Waiting {
-    found: Found,
+pub(super) struct Waiting {
+    pub(super) found: Found,
     /// Where the disk does not have it.
     in_memory: Option<Sealed>,
 }
@@ -53,9 +54,9 @@ pub(super) struct Keeper {
     node: String,
     boot: u64,
     workers: Vec<Arc<WorkerHandle>>,
-    state: Arc<SpoolState>,
-    clock: Clock,
-    files: Option<Files>,
+    pub(super) state: Arc<SpoolState>,
+    pub(super) clock: Clock,
+    pub(super) files: Option<Files>,
     bytes_max: u64,
     open: Usage,
     refused_clients: Vec<RefusedClient>,
@@ -65,12 +66,15 @@ pub(super) struct Keeper {
     journal_is_behind: bool,
     /// The number of the next segment.
     sequence: u64,
-    waiting: VecDeque<Waiting>,
+    pub(super) waiting: VecDeque<Waiting>,
     waiting_bytes: u64,
     /// The first of those that wait is with the link.
     offered: bool,
     dropped_requests: u64,
     complained: Option<Tick>,
+    /// When the workers' queues are looked at next, and the directory.
+    next_turn: Tick,
+    pub(super) next_search: Tick,
 }
 
 impl Keeper {
@@ -83,14 +87,22 @@ impl Keeper {
         // Below 2^53, so that any JSON reader keeps it.
         let boot = getrandom::u64().map_err(io::Error::other)? >> 11;
         let directory = settings.directory.clone();
-        let files = directory.map(|directory| Files::take(directory, boot));
+        let files = match directory.map(|directory| Files::take(directory, boot)) {
+            // A full disk is no reason not to serve.
+            Some(Err(error)) if error.kind() == io::ErrorKind::StorageFull => {
+                state.errors.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(%error, "usage is kept in memory only until the next start");
+                None
+            }
+            files => files.transpose()?,
+        };
         let mut keeper = Self {
             node: settings.node.clone(),
             boot,
             workers,
             state,
             clock,
-            files: files.transpose()?,
+            files,
             bytes_max: settings.bytes_max,
             open: Usage::new(),
             refused_clients: Vec::new(),
@@ -102,57 +114,25 @@ impl Keeper {
             offered: false,
             dropped_requests: 0,
             complained: None,
+            next_turn: clock.tick(),
+            next_search: clock.tick(),
         };
-        keeper.recover()?;
+        keeper.recover();
         Ok(keeper)
-    }
-
-    /// Takes over what processes before this one left.
-    fn recover(&mut self) -> io::Result<()> {
-        let Some(files) = &mut self.files else {
-            return Ok(());
-        };
-        let left = files.leftovers()?;
-        let mut recovered = Vec::new();
-        for id in left.journals {
-            let mut journal = Journal::decode(&files.read_journal(id)?);
-            let (requests, torn) = (requests(journal.usage.rows()), journal.torn_bytes > 0);
-            tracing::info!(
-                requests,
-                torn,
-                last_written_ms = journal.written_ms,
-                "usage of a process that was killed is recovered; what it counted after its last \
-                 write, at most some two seconds, is lost"
-            );
-            self.state.recovered.fetch_add(requests, Ordering::Relaxed);
-            let segment = Segment {
-                node: journal.node.clone(),
-                boot: id.boot,
-                sealed_ms: journal.written_ms,
-                routes: std::mem::take(&mut journal.routes),
-                refusals: std::mem::take(&mut journal.refusals),
-                refused_clients: std::mem::take(&mut journal.refused_clients),
-                rows: journal.usage.take(),
-                ..Segment::default()
-            };
-            let pieces = pieces(segment, id.sequence);
-            files.seal(id.boot, id.sequence, &encoded(&pieces))?;
-            recovered.push(id);
-        }
-        let sealed = match recovered.is_empty() {
-            true => left.sealed,
-            false => files.leftovers()?.sealed,
-        };
-        for found in sealed {
-            self.wait(found, None);
-        }
-        self.show();
-        Ok(())
     }
 
     pub(super) fn run(&mut self, orders: &Receiver<Order>, offer: &Sender<Sealed>) {
         loop {
             self.offer(offer);
+            // By the clock and not after a silence: a backlog that drains is never silent.
+            let now = self.clock.tick();
+            if now >= self.next_turn {
+                self.next_turn = Tick(now.0.saturating_add(TURN_NS));
+                self.turn();
+                self.show();
+                continue;
+            }
+            let pause = Duration::from_nanos(self.next_turn.since_ns(now));
             select! {
                 recv(orders) -> order => match order {
                     Ok(Order::Shipped { boot, sequence }) => self.shipped(Id { boot, sequence }),
@@ -160,24 +140,38 @@ impl Keeper {
                         self.collect();
                         self.seal(self.clock.now());
                         self.offer(offer);
+                        // Before the word: whoever waits for it looks at what is shown.
+                        self.show();
                         let _ = done.send(());
                     }
-                    Ok(Order::Stop) | Err(_) => {
-                        self.collect();
-                        self.seal(self.clock.now());
-                        self.show();
-                        return;
-                    }
+                    Ok(Order::Stop) | Err(_) => return self.end(),
                 },
-                default(TURN) => self.turn(),
+                default(pause) => {}
             }
             self.show();
+        }
+    }
+
+    fn end(&mut self) {
+        self.collect();
+        self.seal(self.clock.now());
+        self.write_what_memory_has();
+        self.show();
+        let in_memory = self.waiting.iter().filter_map(|one| one.in_memory.as_ref());
+        let requests: u64 = in_memory.map(|sealed| sealed.requests).sum();
+        if requests > 0 {
+            tracing::warn!(requests, "usage that control never acknowledged is lost");
         }
     }
 
     fn turn(&mut self) {
         self.collect();
         let now = self.clock.now();
+        if now.tick >= self.next_search {
+            self.write_what_memory_has();
+            // A predecessor may have ended since, and left what control did not take.
+            self.recover();
+        }
         let Some(opened) = self.opened else { return };
         // Nothing waits: control takes what it is given.
         let patience_ns = match self.waiting.is_empty() {
@@ -190,8 +184,30 @@ impl Keeper {
         }
     }
 
+    /// Tries the disk again for segments that it did not take, from the last to the first as a seal
+    /// does.
+    fn write_what_memory_has(&mut self) {
+        let Some(files) = &self.files else { return };
+        let mut failed = None;
+        for waiting in self.waiting.iter_mut().rev() {
+            let Some(sealed) = &waiting.in_memory else {
+                continue;
+            };
+            match files.write_segment(waiting.found.id, waiting.found.first, &sealed.bytes) {
+                Ok(()) => waiting.in_memory = None,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        if let Some(error) = failed {
+            self.complain(&error, self.clock.tick());
+        }
+    }
+
     /// Takes what the workers handed over into the open count and its journal.
-    pub(super) fn collect(&mut self) {
+    fn collect(&mut self) {
         let mut fresh = Usage::new();
         let mut clients = Vec::new();
         for worker in &self.workers {
@@ -242,7 +258,7 @@ impl Keeper {
     }
 
     /// Seals the open count.
-    pub(super) fn seal(&mut self, now: Now) {
+    fn seal(&mut self, now: Now) {
         self.opened = None;
         if self.open.is_empty() && self.dropped_requests == 0 {
             return;
@@ -257,33 +273,41 @@ impl Keeper {
             refused_clients: clients,
             ..self.state.names.segment(self.open.take())
         };
-        let first = self.sequence;
-        let pieces = pieces(segment, first);
-        let bytes = encoded(&pieces);
+        let pieces = pieces(segment, self.sequence);
         self.sequence += pieces.len() as u64;
-        let on_disk = match &mut self.files {
-            None => false,
-            Some(files) => match files.seal(self.boot, first, &bytes) {
-                Ok(()) => true,
-                Err(error) => {
-                    self.complain(&error, now.tick);
-                    false
-                }
-            },
-        };
+        let on_disk = self.seal_as(self.boot, pieces, now);
         // Whatever became of the old journal, the next one is begun from what is open then.
         self.journal_is_behind = self.files.is_some() && !on_disk;
+        self.keep_within_bounds();
+    }
+
+    /// Writes segments in place of the journal that they were, and lets them wait; false if they are
+    /// in memory only.
+    pub(super) fn seal_as(&mut self, boot: u64, pieces: Vec<Segment>, now: Now) -> bool {
+        let Some(first) = pieces.first().map(|piece| piece.sequence) else {
+            return true;
+        };
+        let bytes = encoded(&pieces);
+        let sealed = self
+            .files
+            .as_mut()
+            .map(|files| files.seal(boot, first, &bytes));
+        let on_disk = matches!(sealed, Some(Ok(())));
+        if let Some(Err(error)) = sealed {
+            self.complain(&error, now.tick);
+        }
         for (piece, bytes) in pieces.iter().zip(bytes) {
             let found = Found {
                 id: Id {
-                    boot: self.boot,
+                    boot,
                     sequence: piece.sequence,
                 },
+                first,
                 bytes: bytes.len() as u64,
                 written_ms: now.wall.0,
             };
             let sealed = Sealed {
-                boot: self.boot,
+                boot,
                 sequence: piece.sequence,
                 requests: piece.requests(),
                 dropped_requests: piece.dropped_requests,
@@ -291,39 +315,51 @@ impl Keeper {
             };
             self.wait(found, (!on_disk).then_some(sealed));
         }
-        self.keep_within_bounds();
+        on_disk
     }
 
-    fn wait(&mut self, found: Found, in_memory: Option<Sealed>) {
+    pub(super) fn wait(&mut self, found: Found, in_memory: Option<Sealed>) {
         self.waiting_bytes += found.bytes;
         self.waiting.push_back(Waiting { found, in_memory });
     }
 
-    /// Drops the oldest segments beyond the bound; one that is with the link stays.
+    /// Drops the oldest segments beyond the bounds; one that is with the link stays.
     fn keep_within_bounds(&mut self) {
+        let skipped = usize::from(self.offered);
         let bytes_max = match self.files {
             Some(_) => self.bytes_max,
             None => self.bytes_max.min(MEMORY_BYTES_MAX),
         };
         while self.waiting_bytes > bytes_max && self.waiting.len() > 1 {
-            let at = usize::from(self.offered);
-            let Some(oldest) = self.waiting.remove(at) else {
-                return;
-            };
-            self.waiting_bytes -= oldest.found.bytes;
-            let sealed = self.read(&oldest);
-            // What it would have told has to be told by the next one.
-            let told = sealed.as_ref().map_or(0, |sealed| sealed.dropped_requests);
-            self.dropped_requests = self.dropped_requests.saturating_add(told);
-            let requests = sealed.map_or(0, |sealed| sealed.requests);
-            tracing::warn!(
-                requests,
-                sealed_ms = oldest.found.written_ms,
-                "usage is dropped: more than state.usage_bytes_max waits for control"
-            );
-            self.drop_requests(requests);
-            self.forget(oldest.found.id);
+            self.drop_waiting(skipped, "more than state.usage_bytes_max waits for control");
         }
+        while self.memory_bytes() > MEMORY_BYTES_MAX {
+            let in_memory = |one: &Waiting| one.in_memory.is_some();
+            let oldest = self.waiting.iter().skip(skipped).position(in_memory);
+            let Some(oldest) = oldest else { return };
+            self.drop_waiting(skipped + oldest, "the disk does not take it");
+        }
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        let in_memory = self.waiting.iter().filter(|one| one.in_memory.is_some());
+        in_memory.map(|one| one.found.bytes).sum()
+    }
+
+    fn drop_waiting(&mut self, at: usize, why: &str) {
+        let Some(oldest) = self.waiting.remove(at) else {
+            return;
+        };
+        self.waiting_bytes -= oldest.found.bytes;
+        let sealed = self.read(&oldest);
+        // What it would have told has to be told by the next one.
+        let told = sealed.as_ref().map_or(0, |sealed| sealed.dropped_requests);
+        self.dropped_requests = self.dropped_requests.saturating_add(told);
+        let requests = sealed.map_or(0, |sealed| sealed.requests);
+        let sealed_ms = oldest.found.written_ms;
+        tracing::warn!(requests, sealed_ms, why, "usage is dropped");
+        self.drop_requests(requests);
+        self.forget(oldest.found);
     }
 
     fn drop_requests(&mut self, requests: u64) {
@@ -333,39 +369,26 @@ impl Keeper {
 
     /// Gives the link the oldest segment, once it has told of the one before.
     fn offer(&mut self, offer: &Sender<Sealed>) {
-        if self.offered {
-            return;
-        }
-        if let Some(sealed) = self.next()
-            && offer.try_send(sealed).is_ok()
-        {
-            self.offered = true;
-        }
-    }
-
-    /// The oldest segment that waits.
-    pub(super) fn next(&mut self) -> Option<Sealed> {
-        loop {
-            if let Some(sealed) = self.read(self.waiting.front()?) {
-                return Some(sealed);
-            }
-            // Nobody can read it here: it must not be in the way of those behind it.
-            let lost = self.waiting.pop_front()?;
-            self.waiting_bytes -= lost.found.bytes;
-            if let Some(files) = &self.files {
-                let _ = files.set_aside(lost.found.id);
+        while !self.offered {
+            let Some(first) = self.waiting.front() else {
+                return;
+            };
+            match self.read(first) {
+                Some(sealed) => match offer.try_send(sealed) {
+                    Ok(()) => self.offered = true,
+                    // The link has not taken one that was told of already; it will look again.
+                    Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => return,
+                },
+                None => {
+                    // Nobody can read it here: it must not be in the way of those behind it.
+                    let lost = self.waiting.pop_front();
+                    if let (Some(lost), Some(files)) = (lost, &self.files) {
+                        self.waiting_bytes -= lost.found.bytes;
+                        let _ = files.set_aside(lost.found);
+                    }
+                }
             }
         }
-    }
-
-    /// What the link does once control has a segment.
-    #[cfg(test)]
-    pub(super) fn acknowledge(&mut self, sealed: &Sealed) {
-        self.offered = true;
-        self.shipped(Id {
-            boot: sealed.boot,
-            sequence: sealed.sequence,
-        });
     }
 
     fn read(&self, waiting: &Waiting) -> Option<Sealed> {
@@ -373,7 +396,13 @@ impl Keeper {
             return Some(sealed.clone());
         }
         let id = waiting.found.id;
-        let read = self.files.as_ref()?.read(id);
+        let read = self.files.as_ref()?.read(waiting.found);
+        if let Err(error) = &read
+            && error.kind() == io::ErrorKind::NotFound
+        {
+            // Another process of this node took it over too, and has shipped it.
+            return None;
+        }
         let decoded = read.map_err(|error| error.to_string()).and_then(|bytes| {
             let segment = Segment::decode(&bytes).map_err(|error| error.to_string())?;
             Ok((bytes, segment))
@@ -404,21 +433,21 @@ impl Keeper {
             self.offered = false;
             if let Some(shipped) = self.waiting.pop_front() {
                 self.waiting_bytes -= shipped.found.bytes;
+                self.forget(shipped.found);
             }
-            self.forget(id);
         }
     }
 
-    fn forget(&mut self, id: Id) {
+    fn forget(&mut self, found: Found) {
         // One that only the memory had has no file, which is no error.
         let Some(files) = &self.files else { return };
-        if let Err(error) = files.forget(id) {
+        if let Err(error) = files.forget(found) {
             // Control has it: shipped again it counts nothing.
             self.complain(&error, self.clock.tick());
         }
     }
 
-    fn complain(&mut self, error: &io::Error, now: Tick) {
+    pub(super) fn complain(&mut self, error: &io::Error, now: Tick) {
         self.state.errors.fetch_add(1, Ordering::Relaxed);
         let silent = |last: Tick| now.since_ns(last) < COMPLAINT_NS;
         if self.complained.is_some_and(silent) {
@@ -431,7 +460,7 @@ impl Keeper {
         );
     }
 
-    fn show(&self) {
+    pub(super) fn show(&self) {
         let set = |cell: &std::sync::atomic::AtomicU64, value: u64| {
             cell.store(value, Ordering::Relaxed);
         };
@@ -444,44 +473,5 @@ impl Keeper {
     }
 }
 
-fn requests(rows: &[SegmentRow]) -> u64 {
-    let sum = |sum: u64, row: &SegmentRow| sum.saturating_add(row.requests);
-    rows.iter().fold(0, sum)
-}
-
-/// One row an address and minute, the loudest ones.
-fn merge_clients(clients: &mut Vec<RefusedClient>) {
-    clients.sort_unstable_by_key(|one| (one.minute, one.client));
-    clients.dedup_by(|later, first| {
-        let is_same = (later.minute, later.client) == (first.minute, first.client);
-        if is_same {
-            first.unauthorized = first.unauthorized.saturating_add(later.unauthorized);
-        }
-        is_same
-    });
-    clients.sort_unstable_by_key(|one| std::cmp::Reverse(one.unauthorized));
-    clients.truncate(REFUSED_CLIENTS_MAX);
-}
-
-/// Cuts a segment into such as fit the link, numbered from `sequence` on.
-fn pieces(mut segment: Segment, sequence: u64) -> Vec<Segment> {
-    segment.sequence = sequence;
-    if segment.rows.len() < 2 || segment.encode().len() <= SEGMENT_BYTES_MAX {
-        return vec![segment];
-    }
-    let later = segment.rows.split_off(segment.rows.len() / 2);
-    let rest = Segment {
-        rows: later,
-        refused_clients: Vec::new(),
-        dropped_requests: 0,
-        ..segment.clone_without_rows()
-    };
-    let mut all = pieces(segment, sequence);
-    let next = sequence + all.len() as u64;
-    all.extend(pieces(rest, next));
-    all
-}
-
-fn encoded(pieces: &[Segment]) -> Vec<Vec<u8>> {
-    pieces.iter().map(Segment::encode).collect()
-}
+#[cfg(test)]
+mod tests;
