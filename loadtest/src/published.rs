@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use keyway::authenticate::digest::Pepper;
+use keyway::snapshot::catalog::LimitShape;
 use keyway::snapshot::fixture::Fixture;
 
 use crate::trouble::{Outcome, Trouble};
@@ -34,6 +35,19 @@ pub fn publish(
     origin: SocketAddr,
     limit_per_s: u64,
 ) -> Outcome<Published> {
+    publish_limited(directory, keys, origin, (limit_per_s, limit_per_s))
+}
+
+/// [`publish`] with a limit of so many requests a second, and so many at once.
+///
+/// # Errors
+/// As [`publish`].
+pub fn publish_limited(
+    directory: &Path,
+    keys: &[String],
+    origin: SocketAddr,
+    (limit_per_s, burst): (u64, u64),
+) -> Outcome<Published> {
     let (snapshots, pepper_file) = (directory.join("snapshots"), directory.join("pepper.hex"));
     let failed = |what: &str, error: &dyn ToString| {
         Trouble::io(what)(std::io::Error::other(error.to_string()))
@@ -44,6 +58,11 @@ pub fn publish(
         .upstream("orders-origin", &[&origin.to_string()])
         .api("orders", "orders-origin", &["/orders/*"])
         .plan("standard", limit_per_s, 1_000);
+    fixture.catalog.plans[0].limits[0].shape = LimitShape::Rate {
+        units: limit_per_s,
+        period_ms: 1_000,
+        burst,
+    };
     for (number, share) in keys.chunks(keys.len().div_ceil(APPS).max(1)).enumerate() {
         fixture = fixture
             .app(&format!("app-{number}"), &[("orders", "standard")])

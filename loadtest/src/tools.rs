@@ -12,6 +12,8 @@ pub enum Tool {
     Nginx,
     /// The load balancer: rival.
     Haproxy,
+    /// The proxy: rival where it is installed; no package of it is.
+    Envoy,
     /// The load generator.
     Wrk,
     /// Clients that are slow on purpose.
@@ -28,6 +30,7 @@ impl Tool {
         match self {
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
+            Self::Envoy => "envoy",
             Self::Wrk => "wrk",
             Self::Slowhttptest => "slowhttptest",
             Self::Taskset => "taskset",

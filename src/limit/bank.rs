@@ -52,6 +52,8 @@ mod header {
     pub(super) const USED: usize = 0;
     /// Processes that had the bank so far.
     pub(super) const PROCESSES: usize = 4;
+    /// Whether an address was ever counted.
+    pub(super) const ADDRESSES: usize = 6;
     /// What the addresses are hashed with.
     pub(super) const SEEDS: usize = 8;
     /// From here on: locks of the addresses.
@@ -95,7 +97,8 @@ pub enum Exchange {
 pub struct Bank {
     memory: Memory,
     header: Part,
-    addresses: Addresses,
+    /// Mapped when the first address is counted: most nodes never do.
+    addresses: OnceLock<Option<Addresses>>,
     hasher: AddressHasher,
     lane: concurrency::Lane,
     /// Each mapped at its first use; `None` if the kernel refused.
@@ -139,11 +142,7 @@ impl Bank {
         let hasher = AddressHasher::new([first.load(Relaxed), second.load(Relaxed)]);
         let processes_before = header[header::PROCESSES][0].fetch_add(1, Relaxed);
         Ok(Self {
-            addresses: Addresses::new(
-                memory.map(ADDRESSES_AT, addresses::SLOTS)?,
-                memory.map(0, usize_of(HEADER_SLOTS))?,
-                header::LOCKS,
-            ),
+            addresses: OnceLock::new(),
             header,
             memory,
             hasher,
@@ -201,8 +200,10 @@ impl Bank {
     fn clear_lane(&self, lane: concurrency::Lane) {
         let used = self.header[header::USED][1].load(Relaxed);
         let segments = (0..usize_of(used)).filter_map(|number| self.segment(number));
-        let slots = segments.flatten().chain(self.addresses.slots());
-        for [tag, word] in slots {
+        let has_addresses = self.header[header::ADDRESSES][0].load(Relaxed) != 0;
+        let addresses = has_addresses.then(|| self.addresses()).flatten();
+        let addresses = addresses.map_or(&[][..], Addresses::slots);
+        for [tag, word] in segments.flatten().chain(addresses) {
             let tag = Tag::of_word(tag.load(Relaxed));
             if tag.is_some_and(|tag| tag.kind() == Kind::Concurrency) {
                 lane.clear(word);
@@ -213,7 +214,7 @@ impl Bank {
     /// The word of `tag`, if it has one.
     pub fn find(&self, tag: Tag) -> Option<WordIndex> {
         if tag.is_address() {
-            return self.addresses.find(tag).map(address_index);
+            return self.addresses()?.find(tag).map(address_index);
         }
         for number in 0..SEGMENTS {
             let slots = self.segment(number)?;
@@ -232,7 +233,8 @@ impl Bank {
     /// is unspent.
     pub fn find_or_insert(&self, tag: Tag, now: Now) -> Result<WordIndex, BankFull> {
         if tag.is_address() {
-            return self.addresses.find_or_insert(tag, now).map(address_index);
+            let addresses = self.addresses().ok_or(BankFull)?;
+            return addresses.find_or_insert(tag, now).map(address_index);
         }
         for number in 0..SEGMENTS {
             let slots = self.segment(number).ok_or(BankFull)?;
@@ -288,13 +290,30 @@ impl Bank {
     #[inline]
     fn slot(&self, word: WordIndex) -> &Slot {
         if word.0 & ADDRESS_BIT != 0 {
-            return self.addresses.slot(word.0 & !ADDRESS_BIT);
+            let addresses = self.addresses();
+            let addresses = addresses.expect("an index was given out from them");
+            return addresses.slot(word.0 & !ADDRESS_BIT);
         }
         let segment_bits = word.0.ilog2();
         let number = (segment_bits - FIRST_BITS) as usize;
         let at = (word.0 - (1 << segment_bits)) as usize;
         let segment = self.segment(number);
         &segment.expect("an index was given out from it")[at]
+    }
+
+    fn addresses(&self) -> Option<&Addresses> {
+        let addresses = self.addresses.get_or_init(|| {
+            let slots = self.memory.map(ADDRESSES_AT, addresses::SLOTS);
+            let header = self.memory.map(0, usize_of(HEADER_SLOTS));
+            let mapped = slots.and_then(|slots| Ok((slots, header?)));
+            if let Err(error) = &mapped {
+                tracing::error!(%error, "no memory for limits of addresses; they are refused");
+            }
+            self.header[header::ADDRESSES][0].store(1, Relaxed);
+            let (slots, header) = mapped.ok()?;
+            Some(Addresses::new(slots, header, header::LOCKS))
+        });
+        addresses.as_ref()
     }
 
     fn segment(&self, number: usize) -> Option<&[Slot]> {
@@ -340,158 +359,4 @@ fn address_index(slot: u32) -> WordIndex {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-    use std::num::NonZeroU32;
-
-    use super::*;
-    use crate::clock::Tick;
-    use crate::limit::model::now;
-
-    fn insert(bank: &Bank, tag: Tag) -> Result<WordIndex, BankFull> {
-        bank.find_or_insert(tag, now(Tick(0)))
-    }
-
-    fn moves(bank: &Bank, word: WordIndex, from: u64, to: u64) -> bool {
-        bank.exchange(word, tag(1), from, to) == Exchange::Done
-    }
-
-    fn tag(subject: u32) -> Tag {
-        Tag::numbered(Kind::Rate, NonZeroU32::MIN, subject)
-    }
-
-    #[test]
-    fn a_tag_keeps_its_word_and_shares_it_with_no_other() {
-        let bank = Bank::create(1_000).unwrap();
-        let first = insert(&bank, tag(1)).unwrap();
-        let second = insert(&bank, tag(2)).unwrap();
-        assert_ne!(first, second);
-        assert!(moves(&bank, first, 0, 7));
-        assert_eq!(bank.find(tag(1)), Some(first));
-        assert_eq!(insert(&bank, tag(1)), Ok(first));
-        assert_eq!((bank.load(first), bank.load(second)), (7, 0));
-        assert_eq!(bank.words(), 2);
-    }
-
-    #[test]
-    fn a_tag_that_was_never_inserted_is_not_found() {
-        let bank = Bank::create(1_000).unwrap();
-        insert(&bank, tag(1)).unwrap();
-        assert_eq!(bank.find(tag(2)), None);
-        assert_eq!(bank.words(), 1);
-    }
-
-    #[test]
-    fn a_word_moves_only_from_where_it_stands() {
-        let bank = Bank::create(1).unwrap();
-        let word = insert(&bank, tag(1)).unwrap();
-        assert!(moves(&bank, word, 0, 5));
-        assert!(!moves(&bank, word, 0, 9));
-        assert_eq!(bank.load(word), 5);
-    }
-
-    #[test]
-    fn a_full_bank_says_so_and_still_finds_what_it_has() {
-        let bank = Bank::create(10).unwrap();
-        for subject in 0..10 {
-            insert(&bank, tag(subject)).unwrap();
-        }
-        assert_eq!(insert(&bank, tag(10)), Err(BankFull));
-        assert!(insert(&bank, tag(9)).is_ok());
-        assert_eq!(bank.words(), 10);
-    }
-
-    #[test]
-    fn a_bank_grows_by_segments_and_keeps_every_word() {
-        let bank = Bank::create(1 << 20).unwrap();
-        let words: Vec<WordIndex> = (0..200_000)
-            .map(|subject| insert(&bank, tag(subject)).unwrap())
-            .collect();
-        let grown = bank
-            .segments
-            .iter()
-            .filter(|segment| segment.get().is_some_and(Option::is_some))
-            .count();
-        assert!(
-            (2..=4).contains(&grown),
-            "{grown} segments for 200 000 words"
-        );
-        let different: HashSet<u32> = words.iter().map(|word| word.0).collect();
-        assert_eq!(different.len(), words.len());
-        for (subject, word) in (0..).zip(&words) {
-            assert_eq!(bank.find(tag(subject)), Some(*word));
-        }
-    }
-
-    #[test]
-    fn who_adopts_a_bank_goes_on_with_its_words() {
-        let old = Bank::create(1 << 20).unwrap();
-        let words: Vec<_> = (0..100_000)
-            .map(|subject| insert(&old, tag(subject)).unwrap())
-            .collect();
-        assert!(moves(&old, words[99_999], 0, 5));
-        let file = old.file().try_clone_to_owned().unwrap();
-        let new = Bank::adopt(file, 1 << 20).unwrap();
-        assert_eq!(new.words(), 100_000);
-        assert_eq!(new.find(tag(99_999)), Some(words[99_999]));
-        assert_eq!(new.load(words[99_999]), 5);
-        // Both go on for a while.
-        assert!(moves(&new, words[99_999], 5, 6));
-        assert_eq!(old.load(words[99_999]), 6);
-        let inserted = insert(&new, tag(100_000)).unwrap();
-        assert_eq!(old.find(tag(100_000)), Some(inserted));
-        assert_eq!(old.words(), 100_001);
-    }
-
-    #[test]
-    fn every_slot_of_every_segment_has_its_own_index() {
-        let mut last = (1_u32 << FIRST_BITS) - 1;
-        for number in 0..SEGMENTS {
-            let slots = slots_of(number);
-            assert_eq!(index(number, 0).0, last + 1);
-            last = index(number, slots - 1).0;
-        }
-        assert_eq!(last, ADDRESS_BIT - 1);
-    }
-
-    #[test]
-    fn threads_that_insert_the_same_tags_agree_on_every_word() {
-        let bank = Bank::create(1 << 20).unwrap();
-        let insert_all = || -> Vec<u32> {
-            (0..50_000)
-                .map(|subject| insert(&bank, tag(subject)).unwrap().0)
-                .collect()
-        };
-        let all = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4).map(|_| scope.spawn(insert_all)).collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .collect::<Vec<_>>()
-        });
-        assert!(all.iter().all(|words| *words == all[0]));
-        assert_eq!(bank.words(), 50_000);
-    }
-
-    #[test]
-    fn threads_that_move_one_word_lose_no_step() {
-        let bank = Bank::create(1).unwrap();
-        let word = insert(&bank, tag(1)).unwrap();
-        let step = || {
-            for _ in 0..50_000 {
-                loop {
-                    let from = bank.load(word);
-                    if moves(&bank, word, from, from + 1) {
-                        break;
-                    }
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(step);
-            }
-        });
-        assert_eq!(bank.load(word), 200_000);
-    }
-}
+mod tests;

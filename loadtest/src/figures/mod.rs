@@ -6,6 +6,7 @@
 pub mod abuse;
 pub mod base;
 pub mod idle;
+pub mod limits;
 pub mod memory;
 pub mod revocation;
 pub mod slow;
@@ -26,6 +27,8 @@ pub enum Suite {
     Abuse,
     /// Ten upgrades under load, to fewer and more workers.
     Upgrade,
+    /// How exact limits are beside others, what they cost, memory and scrape with very many keys.
+    Limits,
 }
 
 /// One measured number.
@@ -83,6 +86,7 @@ pub async fn measure(suite: Suite, quick: bool, progress: Progress) -> Outcome<V
         Suite::Base => base::measure(quick, progress).await,
         Suite::Abuse => abuse::measure(quick, progress).await,
         Suite::Upgrade => upgrade::measure(progress).await,
+        Suite::Limits => limits::measure(quick, progress).await,
     }
 }
 
