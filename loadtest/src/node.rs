@@ -217,7 +217,9 @@ impl Node {
 
 fn toml(settings: &NodeSettings, log: &Path) -> String {
     let link = settings.socket.as_ref().map_or(String::new(), |socket| {
-        format!("\n[link]\nsocket = {}\n", quoted(socket))
+        let state = quoted(&settings.directory.join("state"));
+        let socket = quoted(socket);
+        format!("\n[link]\nsocket = {socket}\n\n[state]\ndirectory = {state}\n")
     });
     let (listener, tls) = settings.tls.as_ref().map_or_else(Default::default, |tls| {
         (

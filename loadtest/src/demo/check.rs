@@ -9,6 +9,9 @@ use crate::trouble::{Outcome, Trouble};
 /// Requests a minute that plan `free` of the example allows.
 const FREE_PER_MINUTE: usize = 5;
 
+/// Longest time until control has what the node counted.
+const SHIPPED_WITHIN: std::time::Duration = std::time::Duration::from_secs(20);
+
 /// One row of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -71,6 +74,8 @@ pub async fn check(gateway: &mut Gateway, keys: &Keys) -> Outcome<Vec<Row>> {
         });
     }
     rows.push(over_the_limit(&mut client, free).await?);
+    rows.push(used(gateway).await?);
+    rows.push(loudest(gateway).await?);
     rows.push(revoked(gateway, keys, &mut client).await?);
     rows.push(upgraded(gateway, &mut client, partner).await?);
     rows.push(without_control(gateway, partner).await?);
@@ -129,6 +134,55 @@ async fn over_the_limit(client: &mut Connection, free: Option<&str>) -> Outcome<
             "200 ".repeat(FREE_PER_MINUTE)
         ),
         seen: format!("{}, {told}", statuses.join(" ")),
+    })
+}
+
+/// What control counted of the requests above, once the node has shipped it.
+async fn used(gateway: &mut Gateway) -> Outcome<Row> {
+    let limited = async |gateway: &Gateway| {
+        let usage = [
+            "usage",
+            "--app",
+            "acme/prototype",
+            "--by",
+            "app",
+            "--step",
+            "hour",
+        ];
+        let usage = gateway.control.json(&usage).await?;
+        let sum = &usage["items"][0];
+        Ok::<_, Trouble>((
+            sum["by_class"]["2xx"].as_u64().unwrap_or(0),
+            sum["refusals"]["limit"].as_u64().unwrap_or(0),
+        ))
+    };
+    let deadline = tokio::time::Instant::now() + SHIPPED_WITHIN;
+    let mut seen = limited(gateway).await?;
+    while seen.1 == 0 && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        seen = limited(gateway).await?;
+    }
+    let (answered, limited) = seen;
+    Ok(Row {
+        what: "usage",
+        expected: format!("{FREE_PER_MINUTE} answered and 1 limited, counted by app"),
+        seen: format!("{answered} answered and {limited} limited, counted by app"),
+    })
+}
+
+/// Who calls most now, as a person sees it.
+async fn loudest(gateway: &Gateway) -> Outcome<Row> {
+    let top = gateway
+        .control
+        .command(&["top", "--by", "app", "--once"])
+        .await?;
+    println!("{top}");
+    let both = ["acme/mobile", "acme/prototype"];
+    let shown = both.into_iter().filter(|app| top.contains(app)).count();
+    Ok(Row {
+        what: "top",
+        expected: "2 apps with their rates".into(),
+        seen: format!("{shown} apps with their rates"),
     })
 }
 

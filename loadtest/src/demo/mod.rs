@@ -64,6 +64,9 @@ try
   curl -i http://{address}/orders/42                                     # no key: 401
   curl -i -H 'X-API-Key: {free}' http://{address}/reports/2026-01        # not in the plan: 403
   for i in 1 2 3 4 5 6; do curl -s -o /dev/null -w '%{{http_code}}\\n' -H 'X-API-Key: {free}' http://{address}/orders/$i; done   # 5 a minute
+  {keyway_control} usage --by app --step minute
+  {keyway_control} top --by app            # live, ends with Ctrl-C
+  {keyway_control} usage --csv             # what each subscription used and costs
   {keyway_control} keys list
   {keyway_control} keys revoke {doomed_id} --wait   # with a receipt; then try it:
   curl -i -H 'X-API-Key: {doomed}' http://{address}/orders/42
