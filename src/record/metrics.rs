@@ -276,12 +276,10 @@ fn connections(page: &mut Exposition, scrape: &Scrape<'_>) {
         let value = scrape.sum(|counters| counters.counter(counter));
         page.sample(&[("outcome", outcome)], value);
     }
-    if !scrape.certificates.is_empty() {
-        let help = "When a certificate ends, seconds since 1970.";
-        page.family("keyway_tls_certificate_end_seconds", Kind::Gauge, help);
-        for (file, end_s) in &scrape.certificates {
-            page.sample(&[("file", file)], end_s);
-        }
+    let help = "When a certificate ends, seconds since 1970.";
+    page.family("keyway_tls_certificate_end_seconds", Kind::Gauge, help);
+    for (file, end_s) in &scrape.certificates {
+        page.sample(&[("file", file)], end_s);
     }
     let help = "Connections that did not begin with the PROXY protocol's header where they must.";
     scrape.total(
