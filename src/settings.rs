@@ -11,12 +11,15 @@ mod check_abuse;
 mod check_dns;
 mod check_hops;
 mod check_listeners;
+mod check_log;
 mod check_state;
 mod raw;
 #[cfg(test)]
 mod tests;
 
 use crate::accept::hops::TrustedHops;
+use crate::record::log_rotation::Rotation;
+use crate::snapshot::catalog::SampleShare;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -49,6 +52,8 @@ pub struct Settings {
     pub state: StateSettings,
     /// Where access log lines go.
     pub access_log: AccessLog,
+    /// How it is written.
+    pub log: LogSettings,
     /// Whom it believes over TLS, and what it shows, by names that catalogs use.
     pub upstream_tls: UpstreamTlsSettings,
     /// Caps and deadlines of HTTP.
@@ -207,6 +212,15 @@ pub enum AccessLog {
     File(PathBuf),
     /// Written to standard output.
     Stdout,
+}
+
+/// What else `[access_log]` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogSettings {
+    /// The share of calls that is logged where an API says nothing; all if nothing is said.
+    pub sample: Option<SampleShare>,
+    /// When the node rotates the file itself.
+    pub rotation: Option<Rotation>,
 }
 
 /// `[http]`: caps and deadlines. Bytes are plain bytes, times are milliseconds.
@@ -426,7 +440,14 @@ impl fmt::Display for Settings {
         }
         match &self.access_log {
             AccessLog::Off => writeln!(f, "access log    off")?,
-            AccessLog::File(path) => writeln!(f, "access log    {}", path.display())?,
+            AccessLog::File(path) => match self.log.rotation {
+                None => writeln!(f, "access log    {}", path.display())?,
+                Some(Rotation { bytes, files }) => writeln!(
+                    f,
+                    "access log    {}, {files} more of {bytes} bytes behind it",
+                    path.display()
+                )?,
+            },
             AccessLog::Stdout => writeln!(f, "access log    standard output")?,
         }
         write!(f, "connections   at most {}", self.http.connections_max)

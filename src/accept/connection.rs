@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use super::Peer;
 use super::judge::{Call, Job, Own, Verdict, judge};
+use crate::clock::Tick;
 use crate::io::Stream;
 use crate::limit::Outcome as Settlement;
 use crate::parse::BodyFraming;
@@ -40,6 +41,7 @@ pub fn serve(worker: Rc<Worker>, stream: Stream, peer: Peer) -> impl Future<Outp
         peer,
         worker,
         requests: 0,
+        head_begun: None,
     };
     // Captured, and not moved into another variable: the future would have room for both.
     async move {
@@ -89,6 +91,8 @@ struct Connection {
     peer: Peer,
     worker: Rc<Worker>,
     requests: u64,
+    /// When the first part of a head came that was not whole at once.
+    head_begun: Option<Tick>,
 }
 
 impl Connection {
@@ -114,6 +118,7 @@ impl Connection {
                 Waiting::Head
             };
             if next != waiting {
+                self.head_begun = (next == Waiting::Head).then(|| self.worker.clock.tick());
                 self.wait_for(next);
                 waiting = next;
             }
@@ -293,6 +298,9 @@ impl Connection {
         let unread = self.unread(&call, refusal, progress);
         let keep_alive = call.keep_alive && unread.is_some() && !self.worker.draining();
         let mut output = self.render(&call, reply, keep_alive);
+        if progress.decided_at.get() == Tick::default() {
+            progress.decided_at.set(self.worker.clock.tick());
+        }
         self.worker.client_until(&self.watch, Waiting::Taking);
         let outcome;
         (outcome, output) = self.stream.write.write_all(output, 0).await;
@@ -420,6 +428,7 @@ impl Connection {
         }
         self.watch.client_free();
         self.requests += 1;
+        self.head_begun = None;
         Ok(())
     }
 
@@ -445,6 +454,7 @@ impl Connection {
     /// Drops a finished request from the buffer and adds what came behind its body.
     fn advance(&mut self, used: usize, beyond: &[u8]) {
         self.requests += 1;
+        self.head_begun = None;
         self.buffer.drain(..used.min(self.buffer.len()));
         self.buffer.extend_from_slice(beyond);
         if self.buffer.capacity() > 4 * HEAD_BYTES_USUAL && self.buffer.is_empty() {
@@ -464,6 +474,7 @@ impl Connection {
             refusal,
             progress,
             peer: &self.peer,
+            head_begun: self.head_begun,
         };
         self.worker.record(&finished);
     }

@@ -48,6 +48,7 @@ pub async fn greet(
     let peer = Peer {
         address,
         is_secure: greeting.tls,
+        tls: stream.tls_facts(),
         identity: identity.map(Box::new),
     };
     Some((stream, peer))

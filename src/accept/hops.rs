@@ -253,6 +253,7 @@ mod tests {
         let peer = Peer {
             address: SocketAddr::new(peer.parse().unwrap(), 4_711),
             is_secure: false,
+            tls: None,
             identity: None,
         };
         let hops = Hops::read(&trusted(field), &head, &peer);

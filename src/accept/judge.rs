@@ -211,12 +211,13 @@ pub struct Own {
 pub fn judge(worker: &Worker, bytes: &[u8], peer: &Peer) -> Verdict {
     let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; HEADERS_CEILING];
     let headers_max = worker.head_limits.headers_max.min(HEADERS_CEILING);
+    let begun = worker.clock.now();
     match parse_request(bytes, &mut slots[..headers_max], &worker.head_limits) {
         Ok(Status::Partial) => Verdict::Partial,
         Ok(Status::Complete((head, head_bytes))) => {
             #[cfg(debug_assertions)]
             super::fault_hook::panic_if_asked(&head);
-            let call = Call::of(worker, bytes, &head, head_bytes);
+            let call = Call::of(worker, (bytes, begun), &head, head_bytes);
             decide(worker, call, &head, peer)
         }
         Err(refusal) => Verdict::Refused(Call::without_head(worker, bytes), refusal),
@@ -366,10 +367,15 @@ fn write_request_head(
 }
 
 impl Call {
-    fn of(worker: &Worker, bytes: &[u8], head: &RequestHead<'_, '_>, head_bytes: usize) -> Self {
+    fn of(
+        worker: &Worker,
+        (bytes, begun): (&[u8], Now),
+        head: &RequestHead<'_, '_>,
+        head_bytes: usize,
+    ) -> Self {
         Self {
             request_id: worker.mint_request_id(),
-            begun: worker.clock.now(),
+            begun,
             method: Span::of(bytes, head.method),
             host: Span::of(bytes, head.host),
             path: Span::of(bytes, head.path),

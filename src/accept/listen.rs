@@ -111,6 +111,7 @@ fn serve(
             let peer = Peer {
                 address: peer,
                 is_secure: false,
+                tls: None,
                 identity: None,
             };
             let mut served = pin!(connection::serve(Rc::clone(&worker), stream, peer));

@@ -23,6 +23,7 @@ pub mod turn_away;
 
 use std::net::SocketAddr;
 
+use crate::io::TlsFacts;
 use tls::identity::ClientIdentity;
 
 /// Who is at the other end of a connection.
@@ -32,6 +33,8 @@ pub struct Peer {
     pub address: SocketAddr,
     /// It speaks TLS.
     pub is_secure: bool,
+    /// How it does.
+    pub tls: Option<TlsFacts>,
     /// Who it is by its certificate, if it showed one.
     pub identity: Option<Box<ClientIdentity>>,
 }

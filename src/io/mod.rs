@@ -26,6 +26,7 @@ pub use parking::Parking;
 pub use race::{Either, race};
 pub use socket::Endpoint;
 pub use stream::{Peek, ReadHalf, Stream, Wakeup, WriteHalf, discard, offer, peek, shut};
+pub use tls::TlsFacts;
 
 use std::future::Future;
 use std::time::Duration;

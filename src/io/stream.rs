@@ -14,7 +14,7 @@ use rustls::pki_types::CertificateDer;
 use super::descriptor;
 use super::parking::{self, Parking};
 use super::socket::{self, Endpoint, ReadSocket, WriteSocket};
-use super::tls::Secured;
+use super::tls::{Secured, TlsFacts};
 
 /// A connection whose two directions move independently.
 #[derive(Debug)]
@@ -85,6 +85,11 @@ impl Stream {
     pub fn peer_certificates(&self) -> Vec<CertificateDer<'static>> {
         let tls = self.read.tls.as_ref();
         tls.map(Secured::peer_certificates).unwrap_or_default()
+    }
+
+    /// How TLS is spoken on it, if it is.
+    pub fn tls_facts(&self) -> Option<TlsFacts> {
+        self.read.tls.as_ref().and_then(Secured::facts)
     }
 
     /// Whether its TLS handshake went on from an earlier one.

@@ -94,7 +94,7 @@ impl Node {
         refuse_unclaimed(inherited, predecessor.is_some())?;
         let tls = settings.tls.as_ref().map(TlsStore::read).transpose()?;
         let tls = tls.map(Arc::new);
-        let (sink, log) = open_log(&settings.access_log, clock)?;
+        let (sink, log) = open_log(&settings, clock)?;
         let trusts = Arc::new(Trusts::read(&settings.upstream_tls).map_err(TlsError::File)?);
         let watch = Watch::start(clock, Arc::clone(&trusts), settings.dns.clone());
         let watch = watch.map_err(NodeError::System)?;
@@ -324,8 +324,9 @@ pub fn peppers(settings: &Settings) -> Result<Arc<[Pepper]>, NodeError> {
         .collect()
 }
 
-fn open_log(log: &AccessLog, clock: Clock) -> Result<(LogSink, Option<LogThread>), NodeError> {
-    log_thread::start(log, clock).map_err(|cause| match log {
+fn open_log(settings: &Settings, clock: Clock) -> Result<(LogSink, Option<LogThread>), NodeError> {
+    let log = &settings.access_log;
+    log_thread::start(log, settings.log, clock).map_err(|cause| match log {
         AccessLog::File(path) => NodeError::Log {
             path: path.clone(),
             cause,

@@ -1,13 +1,16 @@
 //! The log thread: takes full buffers from the workers and appends them to the access log.
 //!
 //! It never dies of the disk. What cannot be written is dropped, counted, and told once a
-//! minute; after a torn line the next one starts on a line of its own. On request it opens
-//! the file anew by its name, so that a rotated file ends and a fresh one begins. At the end it
-//! writes what is left.
+//! minute; after a torn line the next one starts on a line of its own. A file that is full is put
+//! aside between two buffers, and so between two lines; where that fails, the file goes on to grow.
+//! On request the file is opened anew by its name, so that one that others rotate ends and a fresh
+//! one begins. At the end it writes what is left.
 
 use super::access_log::{LogSink, Shared};
+use super::log_policy::Sample;
+use super::log_rotation::{self, Rotation};
 use crate::clock::{Clock, Tick};
-use crate::settings::AccessLog;
+use crate::settings::{AccessLog, LogSettings};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -21,6 +24,9 @@ use std::time::Duration;
 /// Time between two complaints about the same disk.
 const COMPLAINT_NS: u64 = 60_000_000_000;
 
+/// Time between two attempts at a rotation that failed.
+const ROTATION_AGAIN_NS: u64 = 1_000_000_000;
+
 /// The running log thread.
 #[derive(Debug)]
 pub struct LogThread {
@@ -30,26 +36,23 @@ pub struct LogThread {
 }
 
 /// Opens the access log and starts its thread. `None` and a sink to nowhere if it is off.
-pub fn start(log: &AccessLog, clock: Clock) -> io::Result<(LogSink, Option<LogThread>)> {
+pub fn start(
+    log: &AccessLog,
+    settings: LogSettings,
+    clock: Clock,
+) -> io::Result<(LogSink, Option<LogThread>)> {
     let output = match log {
         AccessLog::Off => return Ok((LogSink::off(), None)),
-        AccessLog::File(path) => Output {
-            path: Some(path.clone()),
-            file: open(path)?,
-        },
+        AccessLog::File(path) => Output::file(path)?,
         // A descriptor of its own: the library's stdout is locked and flushed at each line.
         AccessLog::Stdout => Output {
             path: None,
             file: File::from(io::stdout().as_fd().try_clone_to_owned()?),
+            bytes: 0,
         },
     };
-    let shared = Arc::new(Shared::new());
-    let mut writer = Writer {
-        shared: Arc::clone(&shared),
-        output,
-        torn: false,
-        complained: None,
-    };
+    let shared = Arc::new(Shared::new(settings.sample.and_then(Sample::new)));
+    let mut writer = Writer::new(Arc::clone(&shared), output, settings.rotation);
     let (here, gone) = bounded(0);
     let thread = std::thread::Builder::new()
         .name("keyway-log".into())
@@ -83,17 +86,45 @@ struct Output {
     /// Absent for standard output.
     path: Option<PathBuf>,
     file: File,
+    /// What is in it.
+    bytes: u64,
+}
+
+impl Output {
+    fn file(path: &Path) -> io::Result<Self> {
+        let file = open(path)?;
+        let bytes = file.metadata()?.len();
+        Ok(Self {
+            path: Some(path.to_owned()),
+            file,
+            bytes,
+        })
+    }
 }
 
 struct Writer {
     shared: Arc<Shared>,
     output: Output,
+    rotation: Option<Rotation>,
+    /// No rotation is tried before this.
+    rotation_due: Tick,
     /// The last line on the disk is incomplete.
     torn: bool,
     complained: Option<Tick>,
 }
 
 impl Writer {
+    fn new(shared: Arc<Shared>, output: Output, rotation: Option<Rotation>) -> Self {
+        Self {
+            shared,
+            output,
+            rotation,
+            rotation_due: Tick::default(),
+            torn: false,
+            complained: None,
+        }
+    }
+
     fn run(&mut self, clock: &Clock) {
         loop {
             // Read before the queue: whatever was pushed before the stop is then still seen.
@@ -102,6 +133,7 @@ impl Writer {
                 self.reopen(clock);
             }
             while let Some(mut buffer) = self.shared.filled.pop() {
+                self.rotate_before(&buffer, clock);
                 self.write(&buffer, clock);
                 buffer.clear();
                 // With enough of them on the way back already, this one is freed.
@@ -126,6 +158,7 @@ impl Writer {
             result = write_from(&mut self.output.file, &mut rest);
         }
         let written = &buffer[..buffer.len() - rest.len()];
+        self.output.bytes += u64::try_from(written.len()).unwrap_or(u64::MAX);
         let (kept, lost) = (lines(written), lines(rest));
         self.shared.lines_written.fetch_add(kept, Ordering::Relaxed);
         self.shared.lines_lost.fetch_add(lost, Ordering::Relaxed);
@@ -135,14 +168,46 @@ impl Writer {
         }
     }
 
+    /// Puts the file aside if `buffer` would make it outgrow its bound.
+    fn rotate_before(&mut self, buffer: &[u8], clock: &Clock) {
+        let (Some(rotation), Some(path)) = (self.rotation, &self.output.path) else {
+            return;
+        };
+        let bytes = u64::try_from(buffer.len()).unwrap_or(u64::MAX);
+        let is_full = self.output.bytes > 0 && self.output.bytes + bytes > rotation.bytes;
+        if !is_full || clock.tick() < self.rotation_due {
+            return;
+        }
+        // Another process that writes to the same log, as during an upgrade, may have put it aside.
+        let rotated = if log_rotation::is_at(&self.output.file, path) {
+            log_rotation::put_aside(path, rotation)
+        } else {
+            Ok(())
+        };
+        match rotated.and_then(|()| Output::file(path)) {
+            Ok(output) => {
+                self.output = output;
+                self.torn = false;
+            }
+            Err(error) => {
+                self.rotation_due = Tick(clock.tick().0.saturating_add(ROTATION_AGAIN_NS));
+                self.complain(
+                    &error,
+                    "the access log cannot be rotated and grows on",
+                    clock,
+                );
+            }
+        }
+    }
+
     fn reopen(&mut self, clock: &Clock) {
         let Some(path) = &self.output.path else {
             return;
         };
-        match open(path) {
-            Ok(file) => {
+        match Output::file(path) {
+            Ok(output) => {
                 tracing::info!(path = %path.display(), "access log opened anew");
-                self.output.file = file;
+                self.output = output;
                 self.torn = false;
             }
             Err(error) => self.complain(&error, "the access log cannot be opened anew", clock),
@@ -192,36 +257,10 @@ fn open(path: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::WallTime;
     use crate::record::{Counters, LogBuffer, LogLine};
-    use std::net::SocketAddr;
 
     fn line(path: &[u8]) -> LogLine<'_> {
-        LogLine {
-            time: WallTime(0),
-            request_id: b"r",
-            peer: SocketAddr::from(([127, 0, 0, 1], 1)),
-            client: None,
-            client_certificate: None,
-            method: b"GET",
-            host: b"h",
-            path,
-            status: 200,
-            refusal: None,
-            tenant: None,
-            app: None,
-            key: None,
-            plan: None,
-            api: None,
-            route: None,
-            upstream: None,
-            target: None,
-            bytes_in: 0,
-            bytes_out: 0,
-            duration_us: 0,
-            upstream_us: None,
-            generation: 1,
-        }
+        super::super::log_line::tests::line(path, b"h")
     }
 
     struct Log {
@@ -232,8 +271,13 @@ mod tests {
 
     impl Log {
         fn to(path: &Path) -> Self {
+            Self::rotated(path, LogSettings::default())
+        }
+
+        fn rotated(path: &Path, settings: LogSettings) -> Self {
             let (sink, thread) =
-                start(&AccessLog::File(path.to_owned()), Clock::system()).expect("starts");
+                start(&AccessLog::File(path.to_owned()), settings, Clock::system())
+                    .expect("starts");
             Self {
                 thread: thread.expect("is on"),
                 buffer: LogBuffer::new(sink.clone()),
@@ -315,6 +359,62 @@ mod tests {
     }
 
     #[test]
+    fn a_full_file_is_put_aside_between_two_lines_and_none_is_lost() {
+        let directory = tempfile::tempdir().expect("makes a directory");
+        let path = directory.path().join("access.log");
+        let rotation = Some(Rotation {
+            bytes: 4_000,
+            files: 100,
+        });
+        let settings = LogSettings {
+            rotation,
+            ..LogSettings::default()
+        };
+        let mut log = Log::rotated(&path, settings);
+        for i in 0..200 {
+            log.send(format!("/{i}").as_bytes());
+        }
+        log.stop();
+        let mut files = log_rotation::open_all(&path).expect("opens");
+        assert!(files.len() > 10, "{} files", files.len());
+        files.reverse();
+        let mut text = String::new();
+        for mut file in files {
+            let before = text.len();
+            io::Read::read_to_string(&mut file, &mut text).expect("is text");
+            assert!(text.len() - before <= 4_000 && text.ends_with('\n'));
+        }
+        let paths: Vec<String> = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("is whole"))
+            .map(|line| line["path"].as_str().expect("has one").to_owned())
+            .collect();
+        let expected: Vec<String> = (0..200).map(|i| format!("/{i}")).collect();
+        assert_eq!(paths, expected);
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_rotated_grows_on() {
+        let directory = tempfile::tempdir().expect("makes a directory");
+        let path = directory.path().join("access.log");
+        // A directory with something in it cannot be overwritten by a file.
+        let in_the_way = log_rotation::rotated(&path, 1);
+        std::fs::create_dir(&in_the_way).expect("makes a directory");
+        std::fs::write(in_the_way.join("x"), "").expect("writes");
+        let rotation = Some(Rotation { bytes: 1, files: 1 });
+        let settings = LogSettings {
+            rotation,
+            ..LogSettings::default()
+        };
+        let mut log = Log::rotated(&path, settings);
+        log.send(b"/one");
+        log.send(b"/two");
+        log.wait(|stats| stats.lines_written == 2 && stats.write_errors == 1);
+        log.stop();
+        assert_eq!(read(&path).len(), 2);
+    }
+
+    #[test]
     fn a_full_disk_costs_lines_and_is_counted_but_the_thread_goes_on() {
         let mut log = Log::to(Path::new("/dev/full"));
         log.send(b"/one");
@@ -350,24 +450,18 @@ mod tests {
         let directory = tempfile::tempdir().expect("makes a directory");
         let path = directory.path().join("access.log");
         std::fs::write(&path, "{\"torn").expect("writes");
-        let shared = Arc::new(Shared::new());
-        let output = Output {
-            path: Some(path.clone()),
-            file: open(&path).expect("opens"),
-        };
-        let mut writer = Writer {
-            shared,
-            output,
-            torn: true,
-            complained: None,
-        };
+        let shared = Arc::new(Shared::new(None));
+        let output = Output::file(&path).expect("opens");
+        let mut writer = Writer::new(shared, output, None);
+        writer.torn = true;
         writer.write(b"{\"whole\":1}\n", &Clock::system());
         assert_eq!(read(&path), ["{\"torn", "{\"whole\":1}"]);
     }
 
     #[test]
     fn a_log_that_is_off_takes_lines_to_nowhere() {
-        let (sink, thread) = start(&AccessLog::Off, Clock::system()).expect("starts");
+        let (sink, thread) =
+            start(&AccessLog::Off, LogSettings::default(), Clock::system()).expect("starts");
         assert!(thread.is_none() && !sink.is_on());
         let mut buffer = LogBuffer::new(sink);
         buffer.add(&line(b"/"), &mut Counters::new());

@@ -1,10 +1,10 @@
 //! The check that turns settings as written into [`Settings`]: ranges, references between fields,
 //! and a mend for each problem.
 
-use super::raw::{RawAccessLog, RawAdmin, RawHttp, RawLink, RawPepper, RawSettings, RawSnapshot};
+use super::raw::{RawAdmin, RawHttp, RawLink, RawPepper, RawSettings, RawSnapshot};
 use super::{
-    AccessLog, AdminSettings, DriverChoice, HEADERS_CEILING, HttpLimits, LinkSettings, PepperFile,
-    Problem, Settings, SettingsError, SnapshotSettings,
+    AdminSettings, DriverChoice, HEADERS_CEILING, HttpLimits, LinkSettings, PepperFile, Problem,
+    Settings, SettingsError, SnapshotSettings,
 };
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -54,7 +54,8 @@ impl Check<'_> {
             snapshot: self.snapshot(raw.snapshot),
             link: self.link(raw.link),
             state: self.state(raw.state),
-            access_log: self.access_log(raw.access_log),
+            access_log: self.access_log(&raw.access_log),
+            log: self.log(&raw.access_log),
             trusted_hops: self.trusted_hops(&raw.http),
             http: self.http(&raw.http, workers),
             overload: self.overload(&raw.overload),
@@ -196,21 +197,6 @@ impl Check<'_> {
             self.problem("link.socket", Some(format!("{:?}", path.display())), mend);
         }
         LinkSettings { socket }
-    }
-
-    fn access_log(&mut self, written: RawAccessLog) -> AccessLog {
-        match (written.file, written.stdout) {
-            (None, false) => AccessLog::Off,
-            (None, true) => AccessLog::Stdout,
-            (Some(file), false) => self
-                .path("access_log.file", file)
-                .map_or(AccessLog::Off, AccessLog::File),
-            (Some(_), true) => {
-                let mend = "cannot go with access_log.file; remove one of the two";
-                self.problem("access_log.stdout", Some("true".into()), mend);
-                AccessLog::Stdout
-            }
-        }
     }
 
     fn http(&mut self, raw: &RawHttp, workers: usize) -> HttpLimits {

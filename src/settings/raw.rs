@@ -131,6 +131,9 @@ pub(super) struct RawState {
 pub(super) struct RawAccessLog {
     pub(super) file: Option<PathBuf>,
     pub(super) stdout: bool,
+    pub(super) sample: Option<f64>,
+    pub(super) rotate_bytes: Option<u64>,
+    pub(super) rotate_files: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

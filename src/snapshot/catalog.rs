@@ -10,6 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
+mod call_log;
 mod check;
 mod checked;
 mod limits;
@@ -18,6 +19,7 @@ mod servers;
 mod traffic;
 mod upstreams;
 
+pub use call_log::{CallLog, SampleShare};
 pub use check::{CatalogError, CatalogProblem, TrafficFault, name_is_well_formed};
 pub use checked::{Api, Catalog, Credential, Plan, Tenant};
 pub use limits::{CalendarUnit, LimitEntry, LimitShape, LimitSubject, LimitUnit, NoShape};
@@ -149,6 +151,9 @@ pub struct ApiEntry {
     /// preflight is a request like any other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
+    /// How its calls are logged.
+    #[serde(default, skip_serializing_if = "CallLog::is_usual")]
+    pub log: CallLog,
 }
 
 /// What [`ApiEntry::upgrades`] is where nothing is said.
@@ -177,6 +182,7 @@ impl Default for ApiEntry {
             request_headers: HeaderEdits::default(),
             response_headers: HeaderEdits::default(),
             cors: None,
+            log: CallLog::default(),
         }
     }
 }

@@ -274,9 +274,9 @@ impl Answer<'_> {
     fn note_answer(self, status: u16) {
         self.watch.head_came();
         self.progress.status.set(status);
-        self.progress
-            .upstream_ns
-            .set(self.worker.clock.tick().since_ns(self.sent_at));
+        let now = self.worker.clock.tick();
+        self.progress.answered_at.set(now);
+        self.progress.upstream_ns.set(now.since_ns(self.sent_at));
     }
 
     fn write_final(self, output: &mut Vec<u8>, head: &ResponseHead<'_, '_>) {

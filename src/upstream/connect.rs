@@ -19,6 +19,8 @@ use crate::worker::deadline::Watch;
 /// What connection is wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
+    /// When it was asked for (monotonic).
+    pub asked_ms: u64,
     /// None that was kept.
     pub fresh_only: bool,
     /// There is nobody else to ask: wait for one if there are as many as there may be.
@@ -34,7 +36,6 @@ pub async fn to_member(
     member: &Member,
     wanted: Wanted,
 ) -> Result<(Connection, bool), Refusal> {
-    let begun_ms = worker.now_ms();
     let key = key(upstream, member);
     let found = if member.places.has_waiting() {
         None
@@ -55,7 +56,7 @@ pub async fn to_member(
     // What was waited is part of the time to a connection.
     let due_ms = wanted
         .due_ms
-        .min(begun_ms + u64::from(upstream.connect_timeout_ms));
+        .min(wanted.asked_ms + u64::from(upstream.connect_timeout_ms));
     match opened(worker, upstream, member, due_ms).await {
         Ok(stream) => {
             worker.count(Counter::UpstreamConnects);

@@ -13,6 +13,7 @@ use super::connect::Engaged;
 use super::recode::{Encode, RecodeError, Recoder};
 use super::tunnel::{First, Tunnel};
 use crate::accept::judge::Job;
+use crate::clock::Tick;
 use crate::io::{Either, Endpoint, Stream, WriteHalf, race};
 use crate::record::CloseCause;
 use crate::refusal::Refusal;
@@ -47,8 +48,18 @@ pub struct Progress {
     pub body_bytes_in: Cell<u64>,
     /// How many of them had come with the head.
     pub body_bytes_buffered: Cell<usize>,
+    /// When the decision was made, or the gateway's own answer; zero before.
+    pub decided_at: Cell<Tick>,
+    /// When a connection was asked for last; zero before.
+    pub asked_at: Cell<Tick>,
+    /// From asking for connections to having them or none, all attempts together, nanoseconds.
+    pub connect_ns: Cell<u64>,
+    /// How often a target was asked.
+    pub attempts: Cell<u32>,
     /// From the dispatch to the answer's head, nanoseconds; 0 if there was none.
     pub upstream_ns: Cell<u64>,
+    /// When the answer's head came; zero if there was none.
+    pub answered_at: Cell<Tick>,
     /// The head that the client got leaves its connection open.
     pub keep_alive: Cell<bool>,
     /// The server that was asked last; none if no connection was had.
@@ -59,6 +70,20 @@ pub struct Progress {
     pub answer_begun: Cell<bool>,
     /// How often it may still be sent again.
     pub retries_left: Cell<u32>,
+}
+
+impl Progress {
+    /// A connection is asked for.
+    pub fn asks(&self, at: Tick) {
+        self.asked_at.set(at);
+        self.attempts.set(self.attempts.get() + 1);
+    }
+
+    /// There is one, or there will be none.
+    pub fn asked(&self, at: Tick) {
+        let waited_ns = at.since_ns(self.asked_at.get());
+        self.connect_ns.set(self.connect_ns.get() + waited_ns);
+    }
 }
 
 /// Both ends and what is known of them.
@@ -187,6 +212,7 @@ async fn converse(
         ..
     } = engaged.stream();
     let sent_at = worker.clock.tick();
+    progress.asked(sent_at);
     watch.upstream_until(sent_at.millis() + worker.http.write_timeout_ms);
     let outcome;
     let head = std::mem::take(&mut job.request_head);

@@ -57,6 +57,7 @@ pub async fn run(
         return Outcome::Refused(Refusal::NoTarget);
     };
     let upstream = served.view().catalog().upstream(job.upstream_index());
+    progress.decided_at.set(worker.clock.tick());
     let mut upload = match exchange::begin(&ends, job, progress) {
         Ok(upload) => upload,
         Err(refusal) => return Outcome::Refused(refusal),
@@ -121,7 +122,10 @@ async fn one(
 ) -> Outcome {
     let member = Rc::clone(&job.member);
     *progress.target.borrow_mut() = Some(member.endpoint.clone());
+    let asked_at = worker.clock.tick();
+    progress.asks(asked_at);
     let wanted = Wanted {
+        asked_ms: asked_at.millis(),
         fresh_only: tries.fresh_only,
         waits: tries.waits,
         due_ms: tries.try_due_ms,
@@ -129,7 +133,10 @@ async fn one(
     let connecting = connect::to_member(worker, upstream, &member, wanted);
     let (connection, kept) = match connecting.await {
         Ok(connected) => connected,
-        Err(refusal) => return Outcome::Refused(refusal),
+        Err(refusal) => {
+            progress.asked(worker.clock.tick());
+            return Outcome::Refused(refusal);
+        }
     };
     tries.kept = kept;
     let mut engaged = Engaged::new(worker, watch, (upstream, &member), connection);

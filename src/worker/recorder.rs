@@ -6,6 +6,9 @@ use crate::clock::{Now, Tick};
 use crate::limit::ShardCounts;
 use crate::link::WorkerHandle;
 use crate::record::counters::{class_of, refusal_number};
+use crate::record::head_text::HeadText;
+use crate::record::log_line::Timings;
+use crate::record::log_policy;
 use crate::record::refused_clients::RefusedClients;
 use crate::record::segment::Counted;
 use crate::record::{Counter, Counters, LogBuffer, LogLine, Span, Usage};
@@ -25,6 +28,8 @@ pub struct Finished<'a> {
     pub progress: &'a Progress,
     /// The client.
     pub peer: &'a Peer,
+    /// When the first part of its head came, if that was not whole at once.
+    pub head_begun: Option<Tick>,
 }
 
 /// Counters, usage and log of one worker.
@@ -83,17 +88,25 @@ impl Recorder {
             self.refused_clients.add(client, minute);
         }
         if self.log.is_on() {
-            self.log(finished, (bytes_in, bytes_out), duration_ns);
+            self.log(finished, (bytes_in, bytes_out), now);
         }
     }
 
-    fn log(&mut self, finished: &Finished<'_>, bytes: (u64, u64), duration_ns: u64) {
+    fn log(&mut self, finished: &Finished<'_>, bytes: (u64, u64), now: Tick) {
         let Finished {
             call,
             head,
             progress,
             ..
         } = finished;
+        let matched = call.matched();
+        let policy = matched.map_or(&log_policy::USUAL, |(api, _)| &api.log);
+        let status = progress.status.get();
+        let is_error = finished.refusal.is_some() || status == 0 || status >= 500;
+        let request_id = call.request_id.as_bytes();
+        let Some(kept) = policy.keeps(self.log.sample(), request_id, is_error) else {
+            return;
+        };
         let view = call.served.as_ref().map(|served| served.view());
         let app = call.seen.key.and_then(|key| view?.app(key.app));
         let catalog = view.map(|view| view.catalog());
@@ -102,21 +115,23 @@ impl Recorder {
             .seen
             .plan
             .and_then(|plan| catalog?.plan_by_number(plan));
-        let matched = call.matched();
         let upstream = call.seen.upstream;
         let upstream = upstream.and_then(|upstream| Some(catalog?.upstream(upstream)));
-        let upstream_ns = progress.upstream_ns.get();
         let target = progress.target.borrow();
         let line = LogLine {
             time: call.begun.wall,
-            request_id: call.request_id.as_bytes(),
+            request_id,
             peer: finished.peer.address,
             client_certificate: finished.peer.identity.as_deref(),
+            tls: finished.peer.tls,
             client: call.client,
             method: call.method.text(head).as_bytes(),
             host: call.host.text(head).as_bytes(),
             path: call.path.text(head).as_bytes(),
-            status: progress.status.get(),
+            // Of a head that could not be read nothing is known for sure.
+            head: HeadText::new(if call.head_bytes > 0 { head } else { &[] }),
+            policy,
+            status,
             refusal: finished.refusal,
             tenant: tenant.map(|tenant| tenant.name.as_str()),
             app: app.map(|app| app.name),
@@ -128,8 +143,9 @@ impl Recorder {
             target: target.as_ref(),
             bytes_in: bytes.0,
             bytes_out: bytes.1,
-            duration_us: duration_ns / 1_000,
-            upstream_us: (upstream_ns > 0).then_some(upstream_ns / 1_000),
+            timings: timings(finished, now),
+            attempts: progress.attempts.get(),
+            sample: kept.sample,
             generation: view.map_or(0, |view| view.generation()),
         };
         self.log.add(&line, &mut self.counters);
@@ -157,4 +173,23 @@ impl Recorder {
 fn minute_of(begun: Now, now: Tick) -> u32 {
     let ended_ms = begun.wall.0 + now.since_ns(begun.tick) / 1_000_000;
     u32::try_from(ended_ms / 60_000).unwrap_or(u32::MAX)
+}
+
+/// How long each stage took that the request came to.
+fn timings(finished: &Finished<'_>, now: Tick) -> Timings {
+    let Finished { call, progress, .. } = finished;
+    let begun = call.begun.tick;
+    let since = |from: Tick, at: Tick| (at > Tick::default()).then(|| at.since_ns(from) / 1_000);
+    let upstream_ns = progress.upstream_ns.get();
+    let answered_at = progress.answered_at.get();
+    Timings {
+        head_us: finished
+            .head_begun
+            .map(|first| begun.since_ns(first) / 1_000),
+        decide_us: since(begun, progress.decided_at.get()),
+        connect_us: (progress.attempts.get() > 0).then(|| progress.connect_ns.get() / 1_000),
+        upstream_us: (upstream_ns > 0).then_some(upstream_ns / 1_000),
+        body_us: (answered_at > Tick::default()).then(|| now.since_ns(answered_at) / 1_000),
+        duration_us: now.since_ns(begun) / 1_000,
+    }
 }

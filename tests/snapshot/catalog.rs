@@ -3,7 +3,7 @@
 use keyway::route::{ApiIndex, Asked};
 use keyway::snapshot::catalog::{
     CONCURRENT_MAX, CalendarUnit, CatalogFile, LIMIT_NUMBER_MAX, LIMITS_MAX, LimitEntry,
-    LimitShape, PERIOD_MS_MAX, QUOTA_MAX, REQUESTS_MAX, TIMEOUT_MS_MAX, TenantEntry,
+    LimitShape, PERIOD_MS_MAX, QUOTA_MAX, REQUESTS_MAX, SampleShare, TIMEOUT_MS_MAX, TenantEntry,
 };
 use keyway::snapshot::{Catalog, CatalogFile as Written};
 
@@ -244,6 +244,22 @@ fn apis_can_be_reached_and_served() {
         }),
         ("apis[0].credential.query", |c| {
             c.apis[0].credential.query = Some(String::new())
+        }),
+        ("apis[0].log.sample", |c| {
+            c.apis[0].log.sample = Some(SampleShare::from(-1.0))
+        }),
+        ("apis[0].log.headers[0]", |c| {
+            c.apis[0].log.headers = vec!["a b".into()]
+        }),
+        ("apis[0].log.headers", |c| {
+            c.apis[0].log.headers = (0..33).map(|i| format!("x-{i}")).collect()
+        }),
+        ("apis[0].log.mask_query[0]", |c| {
+            c.apis[0].log.query = true;
+            c.apis[0].log.mask_query = vec!["a*b".into()]
+        }),
+        ("apis[0].log.mask_headers", |c| {
+            c.apis[0].log.mask_headers = vec!["a".into()]
         }),
     ]);
 }

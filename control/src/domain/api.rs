@@ -7,7 +7,7 @@
 use super::limit::{self, LimitSpec, RawLimit};
 use super::{ApiNumber, Invalid, Name};
 use keyway::snapshot::catalog::{
-    Affinity, Answer, Condition, Cors, HeaderEdits, Rewrite, VersionPlace,
+    Affinity, Answer, CallLog, Condition, Cors, HeaderEdits, Rewrite, VersionPlace,
 };
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +75,9 @@ pub struct ApiSpec {
     /// Calls from pages of other origins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
+    /// How its calls are logged.
+    #[serde(skip_serializing_if = "CallLog::is_usual")]
+    pub log: CallLog,
 }
 
 /// One upstream's share of an API's requests.
@@ -191,6 +194,9 @@ pub struct RawApi {
     /// Which pages of other origins may call it from a browser. Default: none is told so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
+    /// How its calls are logged. Default: all of them, without query and headers.
+    #[serde(default, skip_serializing_if = "CallLog::is_usual")]
+    pub log: CallLog,
 }
 
 /// One upstream's share, as written.
@@ -311,6 +317,7 @@ impl TryFrom<RawApi> for ApiSpec {
             request_headers: raw.request_headers,
             response_headers: raw.response_headers,
             cors: raw.cors,
+            log: raw.log,
         })
     }
 }

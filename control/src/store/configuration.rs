@@ -329,6 +329,7 @@ fn api_entry(
         request_headers: spec.request_headers.clone(),
         response_headers: spec.response_headers.clone(),
         cors: spec.cors.clone(),
+        log: spec.log.clone(),
     })
 }
 

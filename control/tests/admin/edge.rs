@@ -41,7 +41,11 @@ fn api() -> Value {
         "body_bytes_max": 1_048_576,
         "upgrades": ["websocket"],
         "response_headers": { "remove": ["X-Powered-By"] },
-        "cors": { "origins": ["https://app.example.com"], "credentials": true, "max_age_s": 600 }
+        "cors": { "origins": ["https://app.example.com"], "credentials": true, "max_age_s": 600 },
+        "log": {
+            "sample": 0.1, "errors_always": false, "query": true, "mask_query": ["*_private"],
+            "headers": ["X-Tenant", "Authorization"], "mask_headers": ["x-t*"]
+        }
     })
 }
 
@@ -86,7 +90,14 @@ async fn an_api_that_says_nothing_of_it_is_shown_without_it() {
     let plain = json!({ "name": "plain", "upstream": "origin", "routes": [{ "path": "/p/*" }] });
     world.post("/v1/apis", plain).await.expect(201);
     let shown = world.get("/v1/apis/plain").await.expect(200);
-    for field in ["split", "cors", "upgrades", "version_in", "request_headers"] {
+    for field in [
+        "split",
+        "cors",
+        "upgrades",
+        "version_in",
+        "request_headers",
+        "log",
+    ] {
         assert!(shown.get(field).is_none(), "{field}: {shown}");
     }
     assert!(shown["routes"][0].get("rewrite").is_none(), "{shown}");
@@ -171,6 +182,18 @@ async fn what_a_node_would_refuse_is_refused_by_the_apis_name_and_place() {
         (
             "apis[orders].cors",
             json!({ "cors": { "origins": ["*"], "credentials": true } }),
+        ),
+        (
+            "apis[orders].log.sample",
+            json!({ "log": { "sample": 1.5 } }),
+        ),
+        (
+            "apis[orders].log.headers[1]",
+            json!({ "log": { "headers": ["X-A", "x-a"] } }),
+        ),
+        (
+            "apis[orders].log.mask_query: masks nothing",
+            json!({ "log": { "mask_query": ["a"] } }),
         ),
         (
             "apis[orders].routes[0].headers[0]",

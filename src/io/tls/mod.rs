@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use monoio::buf::{IoBuf, IoBufMut};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{CipherSuite, ClientConfig, ProtocolVersion, ServerConfig};
 
 use super::buffers::Buffers;
 use super::parking::{self, Parking};
@@ -58,6 +58,29 @@ fn give_sealing(buffer: Vec<u8>) {
             kept.push(buffer);
         }
     });
+}
+
+/// What was agreed upon in a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsFacts {
+    version: ProtocolVersion,
+    cipher: CipherSuite,
+}
+
+impl TlsFacts {
+    /// The version, as people write it.
+    pub fn version(self) -> &'static str {
+        match self.version {
+            ProtocolVersion::TLSv1_3 => "1.3",
+            ProtocolVersion::TLSv1_2 => "1.2",
+            _ => "other",
+        }
+    }
+
+    /// The cipher suite's registered name.
+    pub fn cipher(self) -> &'static str {
+        self.cipher.as_str().unwrap_or("other")
+    }
 }
 
 /// A session that both directions of a stream share.
@@ -227,6 +250,11 @@ impl Secured {
     pub(super) fn peer_certificates(&self) -> Vec<CertificateDer<'static>> {
         let session = self.0.borrow();
         session.peer_certificates().unwrap_or_default().to_vec()
+    }
+
+    /// What was agreed upon.
+    pub(super) fn facts(&self) -> Option<TlsFacts> {
+        self.0.borrow().facts()
     }
 
     /// Whether the handshake was resumed.

@@ -219,6 +219,18 @@ impl Session {
         }
     }
 
+    /// What was agreed upon; `None` before the handshake is over.
+    pub fn facts(&self) -> Option<super::TlsFacts> {
+        let (version, suite) = match &self.side {
+            Side::Server(side) => (side.protocol_version(), side.negotiated_cipher_suite()),
+            Side::Client(side) => (side.protocol_version(), side.negotiated_cipher_suite()),
+        };
+        Some(super::TlsFacts {
+            version: version?,
+            cipher: suite?.suite(),
+        })
+    }
+
     /// Whether the handshake was resumed.
     pub fn is_resumed(&self) -> bool {
         let kind = match &self.side {

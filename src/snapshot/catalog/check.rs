@@ -5,6 +5,7 @@
 //! (`apis[2].hosts[0]`), so that control can show it to whoever wrote it. A blank or absurd value
 //! is refused here and never reaches a worker.
 
+mod call_log;
 mod traffic;
 
 use std::fmt;
@@ -99,6 +100,15 @@ pub enum CatalogProblem {
          requests would pass unjudged"
     )]
     Upgrade,
+    /// No share of calls.
+    #[error("must be from 0 to 1, such as 0.1 for every tenth call")]
+    SampleShare,
+    /// A mask that matches nothing, or too much to be meant.
+    #[error("must be 1 to 64 visible characters, with a `*` only at its ends")]
+    MaskPattern,
+    /// A mask of what is not logged.
+    #[error("masks nothing: `{0}` is not logged")]
+    MaskOfNothing(&'static str),
     /// An upstream without a server.
     #[error("needs at least one target")]
     NoTargets,
@@ -368,6 +378,7 @@ fn api(entry: &ApiEntry, at: &At<'_>) -> Result<(), CatalogError> {
     }
     credential(&entry.credential, &at.field("credential"))?;
     upgrades(&entry.upgrades, &at.field("upgrades"))?;
+    call_log::call_log(&entry.log, &at.field("log"))?;
     traffic::api(entry, at)
 }
 

@@ -9,6 +9,7 @@ use ahash::RandomState;
 use hashbrown::HashMap;
 
 use crate::limit::CompiledLimit;
+use crate::record::log_policy::LogPolicy;
 use crate::respond::cors::Cors;
 use crate::route::matcher::Router;
 use crate::route::split::Split;
@@ -79,6 +80,8 @@ pub struct Api {
     pub upgrades: Vec<String>,
     /// Who may call it from a page of another origin.
     pub cors: Option<Cors>,
+    /// What the call log says of its calls.
+    pub log: LogPolicy,
     /// Limits that every request to it is held to, ready for the decision.
     pub limits: Vec<CompiledLimit>,
     /// Its routes; what [`RouteMatch::route`](crate::route::RouteMatch::route) counts.
@@ -258,6 +261,7 @@ fn apis(file: &CatalogFile, upstream_places: &Places) -> Result<Vec<Api>, Catalo
             body_bytes_max: entry.body_bytes_max.unwrap_or(u64::MAX),
             upgrades: entry.upgrades.clone(),
             cors: entry.cors.as_ref().map(Cors::new),
+            log: LogPolicy::new(&entry.log, &entry.credential),
             limits: limits(&entry.limits, &at.field("limits"))?,
             routes: routes::routes(entry, upstream_places, &at)?,
         });
