@@ -9,7 +9,8 @@
 use super::backoff::Backoff;
 use super::protocol::{ControlMessage, LINE_BYTES_MAX, NodeMessage, read_line, write_line};
 use crossbeam::channel::{
-    Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded, select,
+    Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError, TrySendError, bounded,
+    select_biased,
 };
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -17,6 +18,7 @@ use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -24,6 +26,12 @@ use std::time::Duration;
 /// Messages that may wait for control to read them. A control process that lags behind by more
 /// is taken for dead.
 const OUTBOX_MAX: usize = 256;
+
+/// Messages of searches that may wait; a search waits then, and nothing else does.
+const FINDINGS_MAX: usize = 4;
+
+/// How long a search waits before it looks whether it is still wanted.
+const FINDINGS_PAUSE: Duration = Duration::from_millis(50);
 
 /// Longest time that one line may take to write.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,6 +51,7 @@ pub enum Event {
 #[derive(Clone, Debug)]
 pub struct Outbox {
     lines: Sender<NodeMessage>,
+    findings: Sender<NodeMessage>,
     stream: Arc<UnixStream>,
 }
 
@@ -52,6 +61,20 @@ impl Outbox {
         if let Err(TrySendError::Full(_)) = self.lines.try_send(message) {
             let _ = self.stream.shutdown(Shutdown::Both);
         }
+    }
+
+    /// Queues what a search found, behind everything else, and waits for room; false if nobody will
+    /// read it. Never called by the link thread.
+    pub fn find(&self, message: NodeMessage, stopped: &AtomicBool) -> bool {
+        let mut message = message;
+        while !stopped.load(Ordering::Relaxed) {
+            match self.findings.send_timeout(message, FINDINGS_PAUSE) {
+                Ok(()) => return true,
+                Err(SendTimeoutError::Timeout(back)) => message = back,
+                Err(SendTimeoutError::Disconnected(_)) => return false,
+            }
+        }
+        false
     }
 }
 
@@ -149,6 +172,7 @@ impl Keeper {
             return "stopping".into();
         }
         let (lines, queued) = bounded(OUTBOX_MAX);
+        let (findings, found) = bounded(FINDINGS_MAX);
         // Dropped when the connection is over. The writer cannot learn that from its queue: the
         // link thread holds the other end of it until it hears of the loss.
         let (over, is_over) = bounded::<()>(0);
@@ -156,7 +180,7 @@ impl Keeper {
             let stream = Arc::clone(&stream);
             std::thread::Builder::new()
                 .name("keyway-control-out".into())
-                .spawn(move || write_lines(&stream, &queued, &is_over))
+                .spawn(move || write_lines(&stream, (&queued, &found), &is_over))
         };
         let writer = match writer {
             Ok(writer) => writer,
@@ -164,6 +188,7 @@ impl Keeper {
         };
         let outbox = Outbox {
             lines,
+            findings,
             stream: Arc::clone(&stream),
         };
         let lost = match self.events.send(Event::Connected(outbox)) {
@@ -204,13 +229,18 @@ impl Keeper {
     }
 }
 
-/// Writes messages until the connection is over.
-fn write_lines(mut stream: &UnixStream, queued: &Receiver<NodeMessage>, is_over: &Receiver<()>) {
+/// Writes messages until the connection is over; what searches found, only when nothing else waits.
+fn write_lines(
+    mut stream: &UnixStream,
+    (queued, found): (&Receiver<NodeMessage>, &Receiver<NodeMessage>),
+    is_over: &Receiver<()>,
+) {
     let mut line = Vec::new();
     loop {
-        let message = select! {
-            recv(queued) -> message => message,
+        let message = select_biased! {
             recv(is_over) -> _ => return,
+            recv(queued) -> message => message,
+            recv(found) -> message => message,
         };
         let Ok(message) = message else { return };
         line.clear();

@@ -12,6 +12,7 @@ use super::loader::{Loader, Outcome};
 use super::pages::VERSION;
 use super::protocol::{ControlMessage, NodeMessage, PROTOCOL};
 use super::receipts::Receipts;
+use super::searches::{Asked, Searches};
 use super::shipper::Shipper;
 use super::state::{NodeState, SnapshotInfo};
 use super::worker_handle::WorkerState;
@@ -44,6 +45,7 @@ pub struct Feed {
     socket: Option<PathBuf>,
     poll: Duration,
     outbox: Option<Outbox>,
+    searches: Searches,
     last_lost: Option<String>,
 }
 
@@ -85,6 +87,7 @@ impl Feed {
             socket,
             poll,
             outbox: None,
+            searches: Searches::default(),
             last_lost: None,
         }
     }
@@ -234,6 +237,7 @@ impl Feed {
             }
             Event::Lost(reason) => {
                 self.outbox = None;
+                self.searches.stop_all();
                 // Each attempt fails alike while control is down; once is enough to say so.
                 if self.last_lost.as_ref() != Some(&reason) {
                     tracing::warn!(reason, "no connection to control; serving on");
@@ -251,6 +255,23 @@ impl Feed {
                 let shipped = &self.state.spool.shipped;
                 shipped.fetch_add(requests, Ordering::Relaxed);
             }
+            Event::Message(ControlMessage::SearchLog {
+                id,
+                filter,
+                limit,
+                follow,
+            }) => {
+                if let Some(outbox) = &self.outbox {
+                    let asked = Asked {
+                        id,
+                        filter: *filter,
+                        limit,
+                        follow,
+                    };
+                    self.searches.begin(asked, self.state.log.file(), outbox);
+                }
+            }
+            Event::Message(ControlMessage::StopLog { id }) => self.searches.stop(id),
             Event::Message(ControlMessage::Unknown) => {}
         }
     }

@@ -13,6 +13,7 @@ pub mod loader;
 pub mod pages;
 pub mod protocol;
 mod receipts;
+mod searches;
 mod shipper;
 pub mod state;
 pub mod upgrade;

@@ -8,6 +8,7 @@
 //! Usage is counted exactly once by `(node, boot, sequence)`: the node sends a segment again, byte
 //! for byte, until it is acknowledged; control acknowledges one it has seen and does not add it.
 
+use crate::record::log_search::LogFilter;
 use serde::{Deserialize, Serialize};
 
 /// The version both sides must name.
@@ -63,6 +64,33 @@ pub enum NodeMessage {
         /// A [`Segment`](crate::record::segment::Segment), encoded, as base64.
         data: String,
     },
+    /// Lines that a search found.
+    LogLines {
+        /// The search.
+        id: u64,
+        /// Lines of the call log, each a JSON object, the oldest first.
+        lines: Vec<String>,
+        /// Lines that were passed over since the message before, because reading was too slow.
+        #[serde(default)]
+        missed: u64,
+        /// All that was there when the search began has been sent; what follows is new.
+        #[serde(default)]
+        caught_up: bool,
+    },
+    /// A search is over.
+    LogDone {
+        /// The search.
+        id: u64,
+        /// Why it found nothing, for a person.
+        #[serde(default)]
+        error: Option<String>,
+        /// Bytes that were read for it.
+        #[serde(default)]
+        scanned_bytes: u64,
+        /// All that could be meant was looked at, or as much was found as was asked for.
+        #[serde(default)]
+        complete: bool,
+    },
     /// A message of a later version; ignored.
     #[serde(other)]
     Unknown,
@@ -83,6 +111,23 @@ pub enum ControlMessage {
         boot: u64,
         /// The segment's number.
         sequence: u64,
+    },
+    /// Look for calls in the log.
+    SearchLog {
+        /// Names the search on this connection.
+        id: u64,
+        /// Which lines.
+        filter: Box<LogFilter>,
+        /// Lines wanted, the newest.
+        limit: u32,
+        /// Go on with what is written from now on.
+        #[serde(default)]
+        follow: bool,
+    },
+    /// Nobody waits for the search any more.
+    StopLog {
+        /// The search.
+        id: u64,
     },
     /// A message of a later version; ignored.
     #[serde(other)]

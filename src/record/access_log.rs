@@ -10,6 +10,7 @@ use super::log_line::LogLine;
 use super::log_policy::Sample;
 use super::timestamp::Timestamps;
 use crossbeam::queue::ArrayQueue;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
@@ -99,12 +100,15 @@ pub(super) struct Shared {
     pub(super) lines_lost: AtomicU64,
     pub(super) write_errors: AtomicU64,
     sample: Option<Sample>,
+    /// Absent for standard output.
+    file: Option<PathBuf>,
 }
 
 impl Shared {
-    pub(super) fn new(sample: Option<Sample>) -> Self {
+    pub(super) fn new(sample: Option<Sample>, file: Option<PathBuf>) -> Self {
         Self {
             sample,
+            file,
             filled: ArrayQueue::new(BUFFERS_MAX),
             emptied: ArrayQueue::new(64),
             thread: OnceLock::new(),
@@ -139,6 +143,17 @@ impl LogSink {
     /// False when there is no access log.
     pub const fn is_on(&self) -> bool {
         self.shared.is_some()
+    }
+
+    /// The file that it goes to; or why there is none, for a person.
+    pub fn file(&self) -> Result<&Path, &'static str> {
+        let Some(shared) = &self.shared else {
+            return Err("this node writes no call log; set access_log.file in its settings");
+        };
+        shared.file.as_deref().ok_or(
+            "this node's call log goes to standard output; set access_log.file in its settings to \
+             search it here",
+        )
     }
 
     /// What the log thread did so far.
@@ -191,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_full_sink_drops_the_buffer_and_counts_its_lines() {
-        let shared = Arc::new(Shared::new(None));
+        let shared = Arc::new(Shared::new(None, None));
         while shared.filled.push(Vec::new()).is_ok() {}
         let mut buffer = LogBuffer::new(LogSink::on(Arc::clone(&shared)));
         let mut counters = Counters::new();
@@ -214,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_full_buffer_is_handed_over_without_waiting_for_the_tick() {
-        let shared = Arc::new(Shared::new(None));
+        let shared = Arc::new(Shared::new(None, None));
         let mut buffer = LogBuffer::new(LogSink::on(Arc::clone(&shared)));
         let mut counters = Counters::new();
         let mut lines = 0;

@@ -51,7 +51,10 @@ pub fn start(
             bytes: 0,
         },
     };
-    let shared = Arc::new(Shared::new(settings.sample.and_then(Sample::new)));
+    let shared = Arc::new(Shared::new(
+        settings.sample.and_then(Sample::new),
+        output.path.clone(),
+    ));
     let mut writer = Writer::new(Arc::clone(&shared), output, settings.rotation);
     let (here, gone) = bounded(0);
     let thread = std::thread::Builder::new()
@@ -450,7 +453,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("makes a directory");
         let path = directory.path().join("access.log");
         std::fs::write(&path, "{\"torn").expect("writes");
-        let shared = Arc::new(Shared::new(None));
+        let shared = Arc::new(Shared::new(None, None));
         let output = Output::file(&path).expect("opens");
         let mut writer = Writer::new(shared, output, None);
         writer.torn = true;

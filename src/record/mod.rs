@@ -19,6 +19,7 @@ pub mod load;
 pub mod log_line;
 pub mod log_policy;
 pub mod log_rotation;
+pub mod log_search;
 pub mod log_thread;
 mod mask;
 pub mod metrics;
