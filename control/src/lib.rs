@@ -10,6 +10,7 @@
 //! | publish | [`publish`] | rows → snapshot, reasons not to, receipts |
 //! | tell | [`link`] | announces over the Unix socket, hears who serves what |
 //! | count | [`ingest`] | usage in, exactly once |
+//! | look | [`logs`] | searches of the nodes' call logs |
 //!
 //! Dependencies point one way: this crate knows the data plane's library (file format, link
 //! protocol, key form), never the reverse.
@@ -22,6 +23,7 @@ pub mod domain;
 pub mod fixture;
 pub mod ingest;
 pub mod link;
+pub mod logs;
 pub mod publish;
 pub mod serve;
 pub mod state;

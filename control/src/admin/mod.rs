@@ -25,6 +25,7 @@ pub mod generations;
 pub mod key_changes;
 pub mod key_imports;
 pub mod keys;
+pub mod logs;
 pub mod openapi;
 pub mod plans;
 pub mod problem;
@@ -119,6 +120,7 @@ fn routes() -> Routes {
         .post("/v1/rollback", generations::rollback)
         .get("/v1/status", generations::status)
         .get("/v1/audit", audit::list)
+        .get("/v1/logs", logs::list)
         .get("/v1/usage", usage::report)
         .get("/v1/usage/top", usage::top)
         .get("/v1/usage/export", billing::export)

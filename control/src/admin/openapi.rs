@@ -7,8 +7,8 @@
 use super::asked::IDEMPOTENCY_KEY;
 use super::problem::{PROBLEM_JSON, ProblemBody};
 use super::{
-    answer, apis, apply, apps, audit, billing, generations, key_changes, key_imports, keys, plans,
-    subscriptions, tenants, tokens, upstreams, usage,
+    answer, apis, apply, apps, audit, billing, generations, key_changes, key_imports, keys, logs,
+    plans, subscriptions, tenants, tokens, upstreams, usage,
 };
 use crate::store::{Dimension, Step};
 use axum::response::{IntoResponse, Response};
@@ -42,7 +42,7 @@ it. Every refusal is `application/problem+json` (RFC 9457) with a stable `code`.
         apply::apply,
         generations::list, generations::receipt, generations::publish, generations::rollback,
         generations::status,
-        audit::list, usage::report, usage::top, billing::export, billing::rebuild,
+        audit::list, logs::list, usage::report, usage::top, billing::export, billing::rebuild,
         tokens::list, tokens::create, tokens::withdraw,
         show,
     ),

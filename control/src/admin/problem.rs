@@ -105,6 +105,12 @@ pub enum Cause {
     PublishRefused,
     /// The store or the disk failed.
     StoreFailed,
+    /// No node is connected.
+    NodesAbsent,
+    /// No node did what it was asked for.
+    NodesFailed,
+    /// There are enough searches.
+    SearchesTooMany,
     /// Control is about to end.
     ShuttingDown,
     /// A bug of ours.
@@ -184,6 +190,21 @@ impl Cause {
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "store-failed",
                 "The store or the disk failed",
+            ),
+            Self::NodesAbsent => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "nodes-absent",
+                "No node is connected",
+            ),
+            Self::NodesFailed => (
+                StatusCode::BAD_GATEWAY,
+                "nodes-failed",
+                "No node did what it was asked for",
+            ),
+            Self::SearchesTooMany => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "searches-too-many",
+                "There are enough searches",
             ),
             Self::ShuttingDown => (
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::env;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -149,7 +150,27 @@ impl Call<'_> {
         serde_json::from_slice(&bytes).map_err(|_| CliError::Foreign { url, status: 200 })
     }
 
+    /// Sends it without a body; the answer is read line by line as it comes.
+    pub(super) fn send_for_lines(self) -> Result<impl BufRead, CliError> {
+        let url = self.client.url.clone();
+        let response = self.sent(None, Some("application/x-ndjson"))?;
+        if !response.status().is_success() {
+            answer(&url, response)?;
+            return Err(CliError::Broken("it is empty".to_owned()));
+        }
+        Ok(BufReader::new(response.into_body().into_reader()))
+    }
+
     fn bytes(self, body: Option<(&str, Vec<u8>)>) -> Result<Vec<u8>, CliError> {
+        let url = self.client.url.clone();
+        answer(&url, self.sent(body, None)?)
+    }
+
+    fn sent(
+        self,
+        body: Option<(&str, Vec<u8>)>,
+        accept: Option<&str>,
+    ) -> Result<Response<Body>, CliError> {
         let client = self.client;
         let target = format!("{}{}{}", client.url, self.path, query_text(&self.query));
         let mut request = Request::builder()
@@ -158,6 +179,9 @@ impl Call<'_> {
             .header("authorization", format!("Bearer {}", client.token));
         if let Some(key) = self.idempotency_key {
             request = request.header("idempotency-key", key);
+        }
+        if let Some(media) = accept {
+            request = request.header("accept", media);
         }
         if let Some((media, _)) = &body {
             request = request.header("content-type", *media);
@@ -168,10 +192,7 @@ impl Call<'_> {
         };
         // Names and ids were checked, so what is left is an idempotency key of strange bytes.
         let sent = sent.map_err(|error| CliError::Usage(error.to_string()))?;
-        answer(
-            &client.url,
-            sent.map_err(|error| unreachable(&client.url, &error))?,
-        )
+        sent.map_err(|error| unreachable(&client.url, &error))
     }
 }
 

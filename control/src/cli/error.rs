@@ -41,6 +41,9 @@ pub enum CliError {
         /// What went wrong.
         cause: String,
     },
+    /// An answer broke off.
+    #[error("control's answer broke off: {0}")]
+    Broken(String),
     /// Somebody answers who is not Keyway's control.
     #[error("{url} answered {status}, but not as Keyway's control does; is --url right?")]
     Foreign {
@@ -66,7 +69,9 @@ impl CliError {
         match self {
             Self::Refused(_) => 1,
             Self::Usage(_) | Self::TokenMissing | Self::File { .. } | Self::Document { .. } => 2,
-            Self::Unreachable { .. } | Self::Foreign { .. } | Self::Output(_) => 3,
+            Self::Unreachable { .. } | Self::Broken(_) | Self::Foreign { .. } | Self::Output(_) => {
+                3
+            }
             Self::NotProven(_) => 4,
         }
     }

@@ -6,6 +6,7 @@
 
 mod apply;
 mod arguments;
+mod calls;
 mod catalog;
 mod client;
 mod duration;
@@ -64,6 +65,7 @@ fn try_run(options: &ClientOptions, command: ClientCommand) -> Result<(), CliErr
         ClientCommand::Status => fleet::status(session),
         ClientCommand::Generations(list) => fleet::generations(session, &list),
         ClientCommand::Audit(arguments) => logs::audit(session, &arguments),
+        ClientCommand::Logs(arguments) => calls::logs(session, &arguments),
         ClientCommand::Usage(arguments) => usage::usage(session, &arguments),
         ClientCommand::Top(arguments) => usage::top(session, &arguments),
     }

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 /// How long a peer may take to say who it is.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Answers that may wait to be written; a node that does not read them stops being read.
-const ANSWERS_WAITING_MAX: usize = 16;
+const ANSWERS_WAITING_MAX: usize = 64;
 /// Longest name a node may have, bytes.
 const NODE_NAME_BYTES_MAX: usize = 255;
 /// Longest reason that is kept, bytes.
@@ -86,10 +86,14 @@ async fn converse(
     start: &NodeStart,
 ) -> Result<(), LinkEnd> {
     let (answers, waiting) = mpsc::channel(ANSWERS_WAITING_MAX);
+    let seat = context.board.logs().join(&start.node, answers.clone());
     let announce = announce(write, waiting, context);
     let listen = async {
         while let Some(message) = peer.message().await? {
-            hear(message, context, start, &answers).await?;
+            match message {
+                NodeMessage::LogLines { .. } | NodeMessage::LogDone { .. } => seat.heard(message),
+                message => hear(message, context, start, &answers).await?,
+            }
         }
         Ok(())
     };
@@ -158,6 +162,8 @@ async fn hear(
         NodeMessage::Hello { .. } => Err(LinkEnd::OtherStart),
         // Of a later version; what matters to this side it also says in the old words.
         NodeMessage::Unknown => Ok(()),
+        // Heard where the searches are.
+        NodeMessage::LogLines { .. } | NodeMessage::LogDone { .. } => Ok(()),
         NodeMessage::Serving {
             generation,
             workers,

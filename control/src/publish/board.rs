@@ -7,6 +7,7 @@
 
 use super::NodeReceipt;
 use super::process::Process;
+use crate::logs::LogDesk;
 use keyway::clock::{Clock, Tick};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,6 +67,7 @@ struct Inner {
     clock: Clock,
     nodes: Mutex<Nodes>,
     turned: watch::Sender<()>,
+    logs: LogDesk,
 }
 
 #[derive(Debug, Default)]
@@ -92,6 +94,7 @@ impl Board {
                 clock,
                 nodes,
                 turned: watch::Sender::new(()),
+                logs: LogDesk::default(),
             }),
         }
     }
@@ -101,6 +104,11 @@ impl Board {
             .nodes
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the nodes that are connected are asked for their call logs.
+    pub fn logs(&self) -> &LogDesk {
+        &self.inner.logs
     }
 
     fn turn(&self) {

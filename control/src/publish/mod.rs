@@ -149,6 +149,11 @@ pub enum PublishError {
 const ORDERS_WAITING_MAX: usize = 64;
 
 impl Publisher {
+    /// Which nodes there are.
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
     /// Takes the snapshot directory, and starts the task that keeps it up with the store. What the
     /// store holds beyond what is served is published at once.
     pub async fn start(

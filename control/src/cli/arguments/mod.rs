@@ -1,9 +1,11 @@
 //! The words of the command line.
 
 mod keys;
+mod logs;
 mod things;
 
 pub use keys::*;
+pub use logs::*;
 pub use things::*;
 
 use crate::admin::time::Moment;
@@ -98,6 +100,12 @@ pub enum ClientCommand {
     #[command(after_help = "Example:
   keyway-control audit --subject key --id key_06t0q3zkd8v1w --json")]
     Audit(AuditArguments),
+    /// Look for calls in the nodes' logs, or follow them.
+    #[command(after_help = "Examples:
+  keyway-control logs --status 5xx --since 1h
+  keyway-control logs --key key_06t0q3zkd8v1w --follow
+  keyway-control logs --app acme/mobile --path /orders --json")]
+    Logs(LogsArguments),
     /// Sum up usage, or export it for billing.
     #[command(
         after_help = "Examples:\n  keyway-control usage --by app --since 24h --step hour\n  \
