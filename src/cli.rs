@@ -9,6 +9,7 @@ use crate::node::{self, Predecessor};
 use crate::record::diagnostics;
 use crate::settings::Settings;
 use crate::snapshot::cli::{self as snapshot, Shown};
+use crate::trace::exporter;
 use crate::upstream::tls::Trusts;
 use clap::{Args, Parser, Subcommand};
 use std::fmt::Display;
@@ -169,6 +170,9 @@ fn check(args: &Check) -> Result<(), Told> {
     Trusts::read(&settings.upstream_tls).map_err(tell)?;
     if let Some(tls) = &settings.tls {
         TlsStore::read(tls).map_err(tell)?;
+    }
+    if let Some(tracing) = &settings.tracing {
+        exporter::headers(tracing).map_err(tell)?;
     }
     print(|out| writeln!(out, "{}: usable\n{settings}", args.settings.display()))
 }

@@ -16,8 +16,9 @@
 //!
 //! Beside the flow stand [`snapshot`] (everything a request is judged by, as one immutable file),
 //! [`link`] (the threads that may block: control, admin, files), [`worker`] (one event loop per
-//! core), [`ledger`] (consumed quotas, on the disk), [`spool`] (usage on its way
-//! to control), [`watch`] (what the node finds out about its targets by itself) and [`io`] (the only place
+//! core), [`ledger`] (consumed quotas, on the disk), [`spool`] (usage on its way to control),
+//! [`trace`] (spans on their way to a collector), [`watch`] (what the node finds out about its
+//! targets by itself) and [`io`] (the only place
 //! that names the runtime). [`node`] puts the process together,
 //! from [`settings`] and the command line in [`cli`].
 
@@ -41,6 +42,7 @@ pub mod route;
 pub mod settings;
 pub mod snapshot;
 pub mod spool;
+pub mod trace;
 pub mod upstream;
 pub mod watch;
 pub mod worker;

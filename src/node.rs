@@ -32,6 +32,7 @@ use crate::link::{Phase, WorkerState};
 use crate::record::log_thread::LogThread;
 use crate::settings::Settings;
 use crate::spool::Spool;
+use crate::trace::ExportThread;
 use crossbeam::channel::{Receiver, select};
 use serde::Serialize;
 use signals::{Signal, Signals};
@@ -54,6 +55,9 @@ const LAST_USAGE_NS: u64 = 2_000_000_000;
 
 /// How long the disk may take for the last lines of the access log.
 const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// How long the collector may take for the last spans.
+const LAST_SPANS: Duration = Duration::from_secs(4);
 
 /// Runs a node until it is told to end, or another process has taken over from it. Writes the
 /// addresses it listens on to `port_file` once it accepts.
@@ -108,6 +112,8 @@ pub struct Node {
     ledger: Ledger,
     /// None where there is no control to tell.
     spool: Option<Spool>,
+    /// None where nothing is traced.
+    trace: Option<ExportThread>,
     threads: Vec<JoinHandle<()>>,
     /// Rung when a worker's state changed.
     changed: Receiver<()>,
@@ -268,6 +274,11 @@ impl Node {
             && !log.stop(LAST_LINES)
         {
             tracing::warn!("the access log did not take its last lines in time");
+        }
+        if let Some(trace) = self.trace
+            && !trace.stop(LAST_SPANS)
+        {
+            tracing::warn!("the collector did not take the last spans in time");
         }
         drop(successor);
         tracing::info!("the node has ended");

@@ -13,9 +13,14 @@ mod check_hops;
 mod check_listeners;
 mod check_log;
 mod check_state;
+mod check_tracing;
 mod raw;
 #[cfg(test)]
 mod tests;
+
+pub use check_tracing::TracingSettings;
+#[cfg(test)]
+pub use check_tracing::tests::tracing_for_tests;
 
 use crate::accept::hops::TrustedHops;
 use crate::record::log_rotation::Rotation;
@@ -64,6 +69,8 @@ pub struct Settings {
     pub dns: DnsSettings,
     /// Proxies in front of the node that are believed.
     pub trusted_hops: TrustedHops,
+    /// Where spans go; none without it, and `traceparent` passes as it is.
+    pub tracing: Option<TracingSettings>,
 }
 
 /// One entry of `listen`.
@@ -449,6 +456,9 @@ impl fmt::Display for Settings {
                 )?,
             },
             AccessLog::Stdout => writeln!(f, "access log    standard output")?,
+        }
+        if let Some(tracing) = &self.tracing {
+            writeln!(f, "tracing       {tracing}")?;
         }
         write!(f, "connections   at most {}", self.http.connections_max)
     }

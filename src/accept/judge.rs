@@ -22,6 +22,7 @@ use crate::route::balance::{Balance, Draw, Member};
 use crate::route::edits::{self, Edits};
 use crate::settings::HEADERS_CEILING;
 use crate::snapshot::catalog::{Api, Route, Upstream};
+use crate::trace::CallTrace;
 use crate::upstream::request_head::{self, Added, Identity};
 use crate::upstream::upgrade;
 use crate::worker::overload::InFlight;
@@ -93,6 +94,8 @@ pub struct Call {
     pub served: Option<Rc<Served>>,
     /// The client, where a trusted hop told of one.
     pub client: Option<IpAddr>,
+    /// Its place in a trace; none where the node does not trace.
+    pub trace: Option<CallTrace>,
     /// The protocol that it may switch to, in the client's spelling.
     pub upgrade: Option<Box<str>>,
     /// Field lines for pages of other origins, whatever the answer is; empty for an API that says
@@ -362,6 +365,7 @@ fn write_request_head(
         path: admission.route.path.as_ref(),
         host: admission.route.host.as_deref().or(upstream_host),
         edits: &admission.route.request_edits,
+        trace: call.trace.as_ref(),
     };
     request_head::write(out, head, &added);
 }
@@ -390,6 +394,7 @@ impl Call {
             seen: Seen::default(),
             served: None,
             client: None,
+            trace: worker.trace(head.headers),
             upgrade: None,
             cors: Vec::new(),
         }
@@ -416,6 +421,7 @@ impl Call {
             seen: Seen::default(),
             served: None,
             client: None,
+            trace: worker.trace(&[]),
             upgrade: None,
             cors: Vec::new(),
         }

@@ -121,6 +121,7 @@ fn scrape(state: &NodeState) -> Scrape<'_> {
             quotas: read(&state.ledger.quotas),
             errors: read(&state.ledger.errors),
         },
+        spans: state.spans.stats(),
         process: ProcessInfo::read(),
     }
 }

@@ -13,6 +13,7 @@ use crate::record::LogSink;
 use crate::record::load::Load;
 use crate::snapshot::view::View;
 use crate::spool::SpoolState;
+use crate::trace::SpanSink;
 use crate::watch::Watch;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,6 +47,8 @@ pub struct NodeState {
     pub ledger: Arc<LedgerState>,
     /// How usage gets to control.
     pub spool: Arc<SpoolState>,
+    /// Where spans go.
+    pub spans: SpanSink,
 }
 
 /// What the link thread did and how it stands.

@@ -15,6 +15,7 @@ use crate::record::load::Load;
 use crate::snapshot::load::LoadPolicy;
 use crate::snapshot::view::View;
 use crate::spool::{Outlet, Spool, SpoolSettings};
+use crate::trace::SpanSink;
 use crate::watch::Watch;
 use crossbeam::channel::Receiver;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -218,6 +219,7 @@ impl Bench {
             upgrade: UpgradeState::default(),
             ledger: Arc::default(),
             spool: Arc::default(),
+            spans: SpanSink::off(),
         });
         let loader = Loader::new(directory.to_owned(), LoadPolicy::default(), vec![1], clock);
         let (spool, outlet) = match socket {

@@ -3,6 +3,7 @@
 use super::predecessor::HandOverError;
 use crate::accept::tls::store::TlsError;
 use crate::authenticate::digest::PepperError;
+use crate::trace::TraceError;
 use crate::worker::start::StartError;
 use std::io;
 use std::net::SocketAddr;
@@ -51,6 +52,9 @@ pub enum NodeError {
         /// The cause.
         cause: io::Error,
     },
+    /// No spans can be exported.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     /// There is nothing to show over TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),

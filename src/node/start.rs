@@ -29,6 +29,7 @@ use crate::record::log_thread::{self, LogThread};
 use crate::settings::{AccessLog, Settings};
 use crate::snapshot::load::LoadPolicy;
 use crate::spool::{Outlet, Spool, SpoolSettings};
+use crate::trace::{ExportThread, SpanSink, exporter};
 use crate::upstream::tls::Trusts;
 use crate::watch::Watch;
 use crate::worker::WorkerConfig;
@@ -96,9 +97,10 @@ impl Node {
         let tls = tls.map(Arc::new);
         let (sink, log) = open_log(&settings, clock)?;
         let trusts = Arc::new(Trusts::read(&settings.upstream_tls).map_err(TlsError::File)?);
-        let watch = Watch::start(clock, Arc::clone(&trusts), settings.dns.clone());
-        let watch = watch.map_err(NodeError::System)?;
-        let (state, seats, bells) = make_state(&settings, (sink, tls.clone(), watch))?;
+        let watch = start_watch(&settings, &trusts)?;
+        let (spans, trace) = start_trace(&settings, &trusts)?;
+        let shown = (sink, tls.clone(), watch, spans);
+        let (state, seats, bells) = make_state(&settings, shown)?;
         // Before the first load, which may take seconds: an orchestrator asks whether it lives.
         let admin = match predecessor {
             None => Some(serve_admin(&admin_socket, &state)?),
@@ -123,6 +125,7 @@ impl Node {
             watch: Arc::clone(state.watch.findings()),
             admission: Arc::new(Admission::new(&settings.http)),
             load: Arc::clone(&state.load),
+            spans: state.spans.clone(),
         };
         state.watch.await_names();
         let crew = workers::gather(&config, seated(seats))?;
@@ -149,6 +152,7 @@ impl Node {
             link,
             ledger,
             spool,
+            trace,
             threads,
             changed: bells.changed,
         })
@@ -163,7 +167,7 @@ struct Bells {
 
 fn make_state(
     settings: &Settings,
-    (log, tls, watch): (LogSink, Option<Arc<TlsStore>>, Watch),
+    (log, tls, watch, spans): (LogSink, Option<Arc<TlsStore>>, Watch, SpanSink),
 ) -> Result<(Arc<NodeState>, Vec<WorkerSeat>, Bells), NodeError> {
     let clock = Clock::system();
     let (link, rung) = Doorbell::new();
@@ -193,6 +197,7 @@ fn make_state(
         upgrade: UpgradeState::default(),
         ledger: Arc::default(),
         spool: Arc::default(),
+        spans,
     });
     Ok((state, seats, Bells { rung, changed }))
 }
@@ -353,6 +358,23 @@ fn start_spool(
     let spool = Spool::start(&kept, state.workers.clone(), shown, state.clock);
     let (spool, outlet) = spool.map_err(NodeError::State)?;
     Ok((Some(spool), outlet))
+}
+
+fn start_watch(settings: &Settings, trusts: &Arc<Trusts>) -> Result<Watch, NodeError> {
+    let watch = Watch::start(Clock::system(), Arc::clone(trusts), settings.dns.clone());
+    watch.map_err(NodeError::System)
+}
+
+/// The exporter of spans, if the settings ask for one.
+fn start_trace(
+    settings: &Settings,
+    trusts: &Trusts,
+) -> Result<(SpanSink, Option<ExportThread>), NodeError> {
+    let Some(tracing) = &settings.tracing else {
+        return Ok((SpanSink::off(), None));
+    };
+    let (sink, thread) = exporter::start(tracing, &settings.node, trusts, Clock::system())?;
+    Ok((sink, Some(thread)))
 }
 
 fn new_feed(

@@ -72,6 +72,8 @@ pub enum Counter {
     LeasesTaken,
     /// Leases returned to the bank with something left.
     LeasesReturned,
+    /// Spans dropped because the exporter was behind.
+    SpansDropped,
     /// Requests missing from usage because its table was full.
     UsageLost,
 }

@@ -15,6 +15,7 @@ use crate::clock::WallTime;
 use crate::io::{Endpoint, TlsFacts};
 use crate::refusal::Refusal;
 use crate::snapshot::ids::KeyId;
+use crate::trace::CallTrace;
 use std::net::{IpAddr, SocketAddr};
 
 const PATH_BYTES_MAX: usize = 2_048;
@@ -32,6 +33,8 @@ pub struct LogLine<'a> {
     pub time: WallTime,
     /// What `X-Request-Id` said, or what was made up for it.
     pub request_id: &'a [u8],
+    /// Where it stands in a trace, if the node traces.
+    pub trace: Option<CallTrace>,
     /// The connection's other end.
     pub peer: SocketAddr,
     /// Who the client is by its certificate.
@@ -125,6 +128,10 @@ impl LogLine<'_> {
         out.extend_from_slice(timestamps.text(self.time));
         out.push(b'"');
         text(out, "request_id", self.request_id, WORD_BYTES_MAX);
+        if let Some(trace) = self.trace {
+            text(out, "trace_id", &trace.trace.hex(), WORD_BYTES_MAX);
+            text(out, "span_id", &trace.span.hex(), WORD_BYTES_MAX);
+        }
         match self.client {
             None => address(out, "client", Some(self.peer)),
             Some(client) => {
@@ -168,14 +175,7 @@ impl LogLine<'_> {
             text(out, "route", route.as_bytes(), PATH_BYTES_MAX);
         }
         name(out, "upstream", self.upstream);
-        match self.target {
-            Some(Endpoint::Tcp(target)) => address(out, "target", Some(*target)),
-            Some(Endpoint::Unix(path)) => {
-                let path = path.as_os_str().as_encoded_bytes();
-                text(out, "target", &[b"unix:", path].concat(), PATH_BYTES_MAX);
-            }
-            None => {}
-        }
+        endpoint(out, "target", self.target);
         number(out, "bytes_in", self.bytes_in);
         number(out, "bytes_out", self.bytes_out);
         self.timings.write(out);
@@ -259,6 +259,17 @@ fn number(out: &mut Vec<u8>, label: &str, value: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
+fn endpoint(out: &mut Vec<u8>, label: &str, value: Option<&Endpoint>) {
+    match value {
+        Some(Endpoint::Tcp(value)) => address(out, label, Some(*value)),
+        Some(Endpoint::Unix(path)) => {
+            let path = path.as_os_str().as_encoded_bytes();
+            text(out, label, &[b"unix:", path].concat(), PATH_BYTES_MAX);
+        }
+        None => {}
+    }
+}
+
 fn address(out: &mut Vec<u8>, label: &str, value: Option<SocketAddr>) {
     if let Some(value) = value {
         field(out, label);
@@ -286,6 +297,7 @@ pub(super) mod tests {
         LogLine {
             time: WallTime(1_000),
             request_id: b"req-1",
+            trace: None,
             peer: SocketAddr::from(([127, 0, 0, 1], 5_000)),
             client: None,
             client_certificate: None,

@@ -184,7 +184,7 @@ impl Mask {
 /// Whether `value` holds what looks like one of Keyway's keys or a JSON Web Token.
 pub fn is_secret(value: &[u8]) -> bool {
     let holds = |word: &&[u8]| memchr::memmem::find(value, word).is_some();
-    SECRET_VALUES.iter().any(|word| holds(word))
+    SECRET_VALUES.iter().any(holds)
 }
 
 /// What a part of a query stands for: escapes decoded until none is left. `None` if there is no end

@@ -6,6 +6,7 @@
 //! purpose: keys, apps and tenants as labels; their number has no bound, usage counts them.
 
 mod limits;
+mod spans;
 mod spool;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use crate::clock::WallTime;
 use crate::ledger::tallies::LimitName;
 use crate::limit::LimitTally;
 use crate::link::state::SnapshotInfo;
+use crate::trace::SpanStats;
 use crate::watch::outlook::Outlook;
 use std::sync::Arc;
 
@@ -55,6 +57,8 @@ pub struct Scrape<'a> {
     pub ledger: LedgerScrape,
     /// How usage gets to control.
     pub spool: SpoolScrape,
+    /// The exporter of spans.
+    pub spans: SpanStats,
     /// The process.
     pub process: ProcessInfo,
 }
@@ -139,6 +143,7 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     snapshots(&mut page, scrape);
     spool::spool(&mut page, scrape);
     records(&mut page, scrape);
+    spans::spans(&mut page, scrape);
     process(&mut page, &scrape.process, scrape.started);
     page.finish()
 }

@@ -42,12 +42,14 @@ impl Check<'_> {
     fn settings(&mut self, raw: RawSettings) -> Settings {
         let workers = self.workers(raw.workers);
         let listen = self.listen(raw.listen);
+        let upstream_tls = self.upstream_tls(raw.trust, raw.identity);
         Settings {
             node: self.node(raw.node),
             workers,
             driver: self.driver(raw.driver),
             tls: self.tls(raw.tls, &listen),
-            upstream_tls: self.upstream_tls(raw.trust, raw.identity),
+            tracing: self.tracing(raw.tracing, &upstream_tls.trusts),
+            upstream_tls,
             listen,
             peppers: self.peppers(raw.pepper),
             admin: self.admin(raw.admin),

@@ -4,6 +4,7 @@
 //! beside all other problems, instead of being the first and only error.
 
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 #[derive(Debug, Deserialize)]
@@ -36,6 +37,7 @@ pub(super) struct RawSettings {
     pub(super) overload: RawOverload,
     #[serde(default)]
     pub(super) dns: RawDns,
+    pub(super) tracing: Option<RawTracing>,
 }
 
 /// An address, or one with more to say of it.
@@ -159,6 +161,19 @@ pub(super) struct RawHttp {
     pub(super) connections_per_address_max: Option<u64>,
     pub(super) upstream_idle_max: Option<u64>,
     pub(super) upstream_idle_timeout_ms: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawTracing {
+    pub(super) endpoint: Option<String>,
+    pub(super) trust: Option<String>,
+    pub(super) timeout_ms: Option<u64>,
+    pub(super) sample_ratio: Option<f64>,
+    pub(super) trust_parent: bool,
+    pub(super) service_name: Option<String>,
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) header_files: BTreeMap<String, PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -70,6 +70,10 @@ pub struct Progress {
     pub answer_begun: Cell<bool>,
     /// How often it may still be sent again.
     pub retries_left: Cell<u32>,
+    /// When the first target was asked; kept for a sampled trace alone.
+    pub tried_at: Cell<Option<Tick>>,
+    /// When the last one was done with it, kept likewise.
+    pub done_at: Cell<Option<Tick>>,
 }
 
 impl Progress {

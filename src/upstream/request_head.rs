@@ -14,6 +14,8 @@ use crate::record::address_text::push_ip;
 use crate::record::request_id::RequestId;
 use crate::route::edits::Edits;
 use crate::route::template::Template;
+use crate::trace::CallTrace;
+use crate::trace::tracer::is_trace_field;
 
 /// Who calls, as the target is told.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +51,8 @@ pub struct Added<'a> {
     pub host: Option<&'a str>,
     /// Changes to the client's fields.
     pub edits: &'a Edits,
+    /// Where the request stands in its trace; none if what the client says of it passes.
+    pub trace: Option<&'a CallTrace>,
 }
 
 /// Appends the head, with its empty line.
@@ -75,11 +79,19 @@ pub fn write(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, added: &Added<'_>) {
         let announces = has_trailers && is_trailer(name);
         let hop_by_hop =
             (is_hop_by_hop(name) && !announces) || named.is_some_and(|named| named.contains(name));
-        if !hop_by_hop && !is_withheld(name, added.credential) && !added.edits.withhold(name) {
+        let is_anew = added.trace.is_some() && is_trace_field(name);
+        if !hop_by_hop
+            && !is_anew
+            && !is_withheld(name, added.credential)
+            && !added.edits.withhold(name)
+        {
             field(out, name, header.value);
         }
     }
     added.edits.write_added(out);
+    if let Some(trace) = added.trace {
+        trace.write(head.headers, out);
+    }
     write_framing(out, head.framing);
     write_connection(
         out,

@@ -39,6 +39,7 @@ use crate::respond::date::DateCache;
 use crate::route::balance::Balance;
 use crate::settings::{HttpLimits, Settings};
 use crate::snapshot::{View, ViewSlot};
+use crate::trace::{CallTrace, SpanSink, Tracer};
 use crate::upstream::pool::Pool;
 use crate::upstream::tls::{ClientConfigs, Trusts};
 use crate::watch::Findings;
@@ -98,6 +99,8 @@ pub struct WorkerConfig {
     pub load: Arc<Load>,
     /// What the node finds out about targets.
     pub watch: Arc<Findings>,
+    /// Where spans go.
+    pub spans: SpanSink,
 }
 
 /// A worker's side of TLS.
@@ -171,6 +174,7 @@ pub struct Worker {
     handle: Arc<WorkerHandle>,
     recorder: RefCell<Recorder>,
     request_ids: RefCell<RequestIds>,
+    tracer: Option<Tracer>,
     draining: Cell<bool>,
     listening: Cell<usize>,
     open: Cell<usize>,
@@ -223,6 +227,11 @@ impl Worker {
             served: RefCell::new(None),
             recorder: RefCell::new(Recorder::new(&handle)),
             request_ids: RefCell::new(RequestIds::new(request_id_seed)),
+            tracer: config
+                .settings
+                .tracing
+                .as_ref()
+                .map(|settings| Tracer::new(settings, config.spans.clone(), request_id_seed)),
             draining: Cell::new(false),
             listening: Cell::new(0),
             open: Cell::new(0),
@@ -373,7 +382,17 @@ impl Worker {
     /// Remembers a finished request.
     pub fn record(&self, finished: &Finished<'_>) {
         let now = self.clock.tick();
-        self.recorder.borrow_mut().record(finished, now);
+        let mut recorder = self.recorder.borrow_mut();
+        recorder.record(finished, now);
+        if let Some(tracer) = &self.tracer {
+            let dropped = tracer.record(finished, now);
+            recorder.counters.add(Counter::SpansDropped, dropped);
+        }
+    }
+
+    /// Where a request with these field lines stands in a trace, if the node traces.
+    pub fn trace(&self, headers: &[httparse::Header<'_>]) -> Option<CallTrace> {
+        Some(self.tracer.as_ref()?.begin(headers))
     }
 
     /// An id for a request.

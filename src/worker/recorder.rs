@@ -125,6 +125,7 @@ impl Recorder {
             client_certificate: finished.peer.identity.as_deref(),
             tls: finished.peer.tls,
             client: call.client,
+            trace: call.trace,
             method: call.method.text(head).as_bytes(),
             host: call.host.text(head).as_bytes(),
             path: call.path.text(head).as_bytes(),

@@ -13,6 +13,7 @@
 
 pub mod admin;
 pub mod client;
+pub mod collector;
 pub mod control;
 pub mod dns;
 pub mod gateway;
@@ -26,6 +27,7 @@ pub mod wire;
 pub mod world;
 
 pub use client::{Client, Response};
+pub use collector::Collector;
 pub use dns::NameServer;
 pub use gateway::Gateway;
 pub use origin::Origin;

@@ -155,7 +155,7 @@ mod tests {
         format!(
             "{{\"time\":\"2026-11-21T08:00:{:02}.000Z\",\"path\":\"/{number}\",\"status\":{},\"pad\":\"{text}\",\"duration_us\":1}}",
             number / 1_000 % 60,
-            if number % 3 == 0 { 500 } else { 200 },
+            if number.is_multiple_of(3) { 500 } else { 200 },
         )
     }
 

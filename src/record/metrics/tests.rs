@@ -44,6 +44,10 @@ fn page(workers: &[PublishedCounters], ready: bool) -> Page {
             dropped: 5,
             ..SpoolScrape::default()
         },
+        spans: SpanStats {
+            exported: 9,
+            dropped: [1, 2, 3, 4, 5],
+        },
         process: ProcessInfo {
             cpu_ms: Some(1_500),
             ..ProcessInfo::default()

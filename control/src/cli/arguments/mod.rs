@@ -105,7 +105,7 @@ pub enum ClientCommand {
   keyway-control logs --status 5xx --since 1h
   keyway-control logs --key key_06t0q3zkd8v1w --follow
   keyway-control logs --app acme/mobile --path /orders --json")]
-    Logs(LogsArguments),
+    Logs(Box<LogsArguments>),
     /// Sum up usage, or export it for billing.
     #[command(
         after_help = "Examples:\n  keyway-control usage --by app --since 24h --step hour\n  \
