@@ -58,22 +58,7 @@ impl Control {
             .find(|word| word.starts_with("kwa_"))
             .ok_or_else(|| Trouble::wrong("keyway-control init", format!("no token in: {said}")))?
             .to_owned();
-        let ports = directory.join("control.port");
-        let program = Program::new("keyway-control", &binary)
-            .with([
-                "--data",
-                &data.display().to_string(),
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-            ])
-            .with(["--port-file", &ports.display().to_string()]);
-        let mut child = Child::start(&program, &directory.join("control.log"))?;
-        let address = child
-            .until("its port", READY_WITHIN, async || {
-                files::read(&ports).ok()?.trim().parse::<SocketAddr>().ok()
-            })
-            .await?;
+        let (child, address) = serve(&binary, &data, "127.0.0.1:0").await?;
         Ok(Self {
             child,
             address,
@@ -81,6 +66,21 @@ impl Control {
             binary,
             token,
         })
+    }
+
+    /// Kills it, as a crash would.
+    pub fn kill(&mut self) {
+        self.child.crash();
+    }
+
+    /// Starts it again where it was.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_again(&mut self) -> Outcome<()> {
+        let (child, _) = serve(&self.binary, &self.data, &self.address.to_string()).await?;
+        self.child = child;
+        Ok(())
     }
 
     /// Where a node finds its snapshots.
@@ -170,6 +170,25 @@ impl Control {
             token: self.token.clone(),
         })
     }
+}
+
+/// Starts control on a data directory; where it listens.
+async fn serve(binary: &Path, data: &Path, listen: &str) -> Outcome<(Child, SocketAddr)> {
+    let here = data.parent().unwrap_or(data);
+    let ports = here.join("control.port");
+    // One of a process before would be taken for its own.
+    let _ = std::fs::remove_file(&ports);
+    let data = data.display().to_string();
+    let program = Program::new("keyway-control", binary)
+        .with(["--data", &data, "serve", "--listen", listen])
+        .with(["--port-file", &ports.display().to_string()]);
+    let mut child = Child::start(&program, &here.join("control.log"))?;
+    let address = child
+        .until("its port", READY_WITHIN, async || {
+            files::read(&ports).ok()?.trim().parse::<SocketAddr>().ok()
+        })
+        .await?;
+    Ok((child, address))
 }
 
 /// A keep-alive connection to control's REST API.

@@ -6,6 +6,7 @@
 pub mod abuse;
 pub mod base;
 pub mod idle;
+pub mod ledger;
 pub mod limits;
 pub mod memory;
 pub mod revocation;
@@ -27,6 +28,8 @@ pub enum Suite {
     Abuse,
     /// Ten upgrades under load, to fewer and more workers.
     Upgrade,
+    /// Whether usage adds up to what was sent, whatever dies meanwhile.
+    Ledger,
     /// How exact limits are beside others, what they cost, memory and scrape with very many keys.
     Limits,
 }
@@ -86,6 +89,7 @@ pub async fn measure(suite: Suite, quick: bool, progress: Progress) -> Outcome<V
         Suite::Base => base::measure(quick, progress).await,
         Suite::Abuse => abuse::measure(quick, progress).await,
         Suite::Upgrade => upgrade::measure(progress).await,
+        Suite::Ledger => ledger::measure(quick, progress).await,
         Suite::Limits => limits::measure(quick, progress).await,
     }
 }
