@@ -2,6 +2,7 @@
 
 mod support;
 
+use keyway::snapshot::catalog::CallLog;
 use keyway::snapshot::record::KeyState;
 use support::origin::refusing;
 use support::{Gateway, Origin, Request, World, get, post, request, wait};
@@ -19,6 +20,16 @@ fn gateway_with_secrets(origin: &Origin, dead: &str) -> (Gateway, Vec<String>) {
             .api("dead", "dead", &["/dead/*"])
             .api("vault", "origin", &["/vault/*"]);
         world.api("notes").credential.query = Some("api_key".into());
+        for name in ["orders", "notes", "dead", "vault"] {
+            world.api(name).log = CallLog {
+                query: true,
+                mask_query: vec!["q".into()],
+                headers: ["Authorization", "X-API-Key", "Cookie", "Expect"]
+                    .map(String::from)
+                    .into(),
+                ..CallLog::default()
+            };
+        }
         world.fixture = std::mem::take(&mut world.fixture).app(
             "all",
             &[("orders", "free"), ("notes", "free"), ("dead", "free")],
@@ -143,6 +154,16 @@ fn no_secret_is_ever_said() {
             .any(|line| line["path"] == "/notes/1" && line["status"] == 200)
     );
     assert!(lines.iter().any(|line| line["refusal"] == "key_revoked"));
+    assert!(
+        lines
+            .iter()
+            .any(|line| line["query"] == "api_key=***&q=***")
+    );
+    assert!(
+        lines
+            .iter()
+            .any(|line| line["headers"]["authorization"] == "***")
+    );
 }
 
 #[test]

@@ -195,6 +195,9 @@ fn a_client_certificate_is_asked_for_verified_and_recorded() {
         let line = &gateway.wait_for_log(1)[0];
         let fingerprint = line["client_cert"].as_str().unwrap_or_default();
         assert_eq!(fingerprint.len(), 64, "{line}");
+        assert_eq!(line["tls"], "1.3", "{line}");
+        let cipher = line["cipher"].as_str().unwrap_or_default();
+        assert!(cipher.starts_with("TLS13_"), "{line}");
         assert!(
             shown(&gateway, &stranger, "gateway.test").is_err(),
             "{auth}"

@@ -33,6 +33,7 @@ pub struct Setup {
     driver: Option<String>,
     top: Vec<String>,
     http: Vec<String>,
+    access_log: Vec<String>,
     under: Vec<String>,
     variables: Vec<(String, String)>,
 }
@@ -67,6 +68,7 @@ impl Gateway {
             driver: None,
             top: Vec::new(),
             http: Vec::new(),
+            access_log: Vec::new(),
             under: Vec::new(),
             variables: Vec::new(),
         }
@@ -127,6 +129,12 @@ impl Setup {
     /// Adds a line under `[http]`.
     pub fn http(mut self, line: &str) -> Self {
         self.http.push(line.into());
+        self
+    }
+
+    /// Adds a line under `[access_log]`.
+    pub fn access_log(mut self, line: &str) -> Self {
+        self.access_log.push(line.into());
         self
     }
 
@@ -211,7 +219,11 @@ impl Setup {
         }
         settings.push_str("[admin]\nlisten = \"127.0.0.1:0\"\n");
         settings.push_str("[snapshot]\ndirectory = \"snapshots\"\n");
-        settings.push_str("[access_log]\nfile = \"access.log\"\n[http]\n");
+        settings.push_str("[access_log]\nfile = \"access.log\"\n");
+        for line in &self.access_log {
+            writeln!(settings, "{line}").expect("a String takes all");
+        }
+        settings.push_str("[http]\n");
         for line in &self.http {
             writeln!(settings, "{line}").expect("a String takes all");
         }

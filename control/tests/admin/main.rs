@@ -9,6 +9,7 @@ mod generations;
 mod idempotency;
 mod imports;
 mod keys;
+mod logs;
 mod operating;
 mod pages;
 mod problems;
