@@ -191,7 +191,7 @@ mod tests {
         };
         let some = found(&files, filter.clone(), 500, u64::MAX);
         let expected: Vec<String> = (0..3_000)
-            .filter(|n| n % 3 == 0)
+            .filter(|n: &usize| n.is_multiple_of(3))
             .map(|n| line(n, 300))
             .collect();
         assert_eq!(some.lines, expected[500..]);
