@@ -76,6 +76,7 @@ pub async fn check(gateway: &mut Gateway, keys: &Keys) -> Outcome<Vec<Row>> {
     rows.push(over_the_limit(&mut client, free).await?);
     rows.push(used(gateway).await?);
     rows.push(loudest(gateway).await?);
+    rows.push(logged(gateway).await?);
     rows.push(revoked(gateway, keys, &mut client).await?);
     rows.push(upgraded(gateway, &mut client, partner).await?);
     rows.push(without_control(gateway, partner).await?);
@@ -183,6 +184,33 @@ async fn loudest(gateway: &Gateway) -> Outcome<Row> {
         what: "top",
         expected: "2 apps with their rates".into(),
         seen: format!("{shown} apps with their rates"),
+    })
+}
+
+/// The limited call in the call log, which control looks up on the node.
+async fn logged(gateway: &Gateway) -> Outcome<Row> {
+    let search = [
+        "logs",
+        "--app",
+        "acme/prototype",
+        "--status",
+        "429",
+        "--since",
+        "10m",
+    ];
+    let deadline = tokio::time::Instant::now() + SHIPPED_WITHIN;
+    let mut found = gateway.control.command(&search).await?;
+    // Workers hand lines to the log thread in pieces.
+    while !found.contains(" 429 ") && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        found = gateway.control.command(&search).await?;
+    }
+    println!("{found}");
+    let calls = found.lines().filter(|line| line.contains(" 429 ")).count();
+    Ok(Row {
+        what: "log search",
+        expected: "1 call found".into(),
+        seen: format!("{calls} call found"),
     })
 }
 

@@ -67,6 +67,7 @@ try
   {keyway_control} usage --by app --step minute
   {keyway_control} top --by app            # live, ends with Ctrl-C
   {keyway_control} usage --csv             # what each subscription used and costs
+  {keyway_control} logs --status 4xx --follow   # the calls themselves, from the nodes' logs
   {keyway_control} keys list
   {keyway_control} keys revoke {doomed_id} --wait   # with a receipt; then try it:
   curl -i -H 'X-API-Key: {doomed}' http://{address}/orders/42
