@@ -2,7 +2,7 @@
 //!
 //! In: what an administrator looks for. Out: a [`Running`] search, which tells line by line what nodes
 //! find. The link brings nodes here ([`LogDesk::join`]) and passes on what they say
-//! ([`LogDesk::heard`]), and waits for nobody: lines that a reader is too slow for are dropped and
+//! ([`Seat::heard`]), and waits for nobody: lines that a reader is too slow for are dropped and
 //! counted. Nothing is kept; the lines lie on the nodes.
 
 use keyway::link::protocol::{ControlMessage, NodeMessage};

@@ -1,7 +1,7 @@
 //! Usage: segments of nodes added up exactly once, by minute, hour and day.
 //!
 //! A segment is kept as it came ([`ingest`]) for a while, so that the sums can be made again
-//! ([`rebuild`](Tx::usage_rebuild)); the sums ([`read`]) are what everything is answered from. [`retain`]
+//! ([`rebuild`](super::Tx::usage_rebuild)); the sums ([`read`]) are what everything is answered from. [`retain`]
 //! forgets both in their time.
 
 mod bill;
