@@ -27,6 +27,7 @@ pub mod authenticate;
 pub mod authorize;
 pub mod cli;
 pub mod clock;
+pub mod durable;
 pub mod io;
 pub mod ledger;
 pub mod limit;

@@ -280,6 +280,7 @@ impl Node {
         {
             tracing::warn!("the collector did not take the last spans in time");
         }
+        // Now it may forget what this process had in flight.
         drop(successor);
         tracing::info!("the node has ended");
     }

@@ -5,10 +5,8 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use keyway::link::protocol::{ControlMessage, NodeMessage};
-use keyway::record::segment::{Segment, SegmentRow};
+use keyway::record::segment::SegmentRow;
 use keyway::snapshot::record::KeyState;
 use support::control::{Control, NodeLine};
 use support::gateway::Setup;
@@ -127,16 +125,8 @@ impl Ledger {
     /// Hears until `requests` are in the book; acknowledges where told to.
     fn hear(&mut self, line: &mut NodeLine, requests: u64, acknowledge: bool) {
         while self.requests(None) < requests {
-            let (boot, sequence, data) = line.hear_until(|message| match message {
-                NodeMessage::Segment {
-                    boot,
-                    sequence,
-                    data,
-                } => Some((boot, sequence, data)),
-                _ => None,
-            });
-            let bytes = STANDARD.decode(data).expect("is base64");
-            let rows = Segment::decode(&bytes).expect("is a segment").rows;
+            let (boot, sequence, segment) = line.hear_segment();
+            let rows = segment.rows;
             if let Some(seen) = self.batches.get(&(boot, sequence)) {
                 assert_eq!(*seen, rows, "a batch that comes again is the same");
             }

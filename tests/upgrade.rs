@@ -11,10 +11,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use keyway::link::protocol::{ControlMessage, NodeMessage};
-use keyway::record::segment::Segment;
+use keyway::link::protocol::ControlMessage;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
@@ -389,16 +386,7 @@ fn usage_of_all_processes_of_a_node_adds_up() {
     // More than one process may be there, and each has its own connection: one after the other.
     let mut node = control.accept();
     while book.values().sum::<u64>() < 60 {
-        let (boot, sequence, data) = node.hear_until(|message| match message {
-            NodeMessage::Segment {
-                boot,
-                sequence,
-                data,
-            } => Some((boot, sequence, data)),
-            _ => None,
-        });
-        let bytes = STANDARD.decode(data).expect("is base64");
-        let segment = Segment::decode(&bytes).expect("is a segment");
+        let (boot, sequence, segment) = node.hear_segment();
         book.insert((boot, sequence), segment.requests());
         node.say(&ControlMessage::SegmentAck { boot, sequence });
     }

@@ -225,11 +225,10 @@ impl Connection {
             watch: &self.watch,
             buffered: &self.buffer[head_bytes..],
         };
-        let is_sampled = job.call.trace.is_some_and(|trace| trace.is_sampled);
-        let tick = || is_sampled.then(|| self.worker.clock.tick());
-        progress.tried_at.set(tick());
         let outcome = tries::run(&self.worker, ends, &mut job, &progress).await;
-        progress.done_at.set(tick());
+        if job.call.trace.is_some_and(|trace| trace.is_sampled) {
+            progress.done_at.set(Some(self.worker.clock.tick()));
+        }
         drop(job.in_flight.take());
         let request_head = std::mem::take(&mut job.request_head);
         self.worker.buffers.give(request_head);

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::journal::{self, ABSORBED_MAX, BATCH_ROWS_MAX, Header, Journal, Row, Sums};
 use crate::clock::WallTime;
+use crate::durable::{at, sync_directory, write_whole};
 use crate::limit::journal::Spent;
 
 const EXTENSION: &str = "quotas";
@@ -173,20 +174,12 @@ impl Files {
     /// Writes the file as a whole: beside the old one, then in its place.
     fn rewrite(&mut self) -> io::Result<()> {
         let path = self.path();
-        let temporary = path.with_extension("tmp");
         let mut bytes = self.header.encode();
         for rows in self.rows().chunks(BATCH_ROWS_MAX) {
             journal::write_batch(&mut bytes, rows);
         }
-        let write = || {
-            let mut file = File::create(&temporary)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)?;
-            File::open(&self.directory)?.sync_all()?;
-            Ok(file)
-        };
-        let file = write().map_err(|cause| at(&path, cause))?;
+        let file = write_whole(&path, &bytes)?;
+        sync_directory(&self.directory)?;
         self.file = Some(file);
         self.bytes = bytes.len() as u64;
         self.synced_bytes = self.bytes;
@@ -244,11 +237,6 @@ fn read_all(directory: &Path) -> io::Result<Vec<(PathBuf, Journal)>> {
 fn random_pair() -> io::Result<[u64; 2]> {
     let random = || getrandom::u64().map_err(io::Error::other);
     Ok([random()?, random()?])
-}
-
-/// Says where.
-fn at(path: &Path, cause: io::Error) -> io::Error {
-    io::Error::new(cause.kind(), format!("{}: {cause}", path.display()))
 }
 
 #[cfg(test)]

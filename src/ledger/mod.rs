@@ -26,6 +26,7 @@ use crate::clock::{Clock, Tick};
 use crate::limit::journal::Spent;
 use crate::limit::{Bank, LimitTally};
 use crate::link::WorkerHandle;
+use crate::record::throttle::Throttle;
 use files::Files;
 use tallies::Tallies;
 
@@ -34,7 +35,7 @@ const TURN: Duration = Duration::from_millis(250);
 /// What was written is forced to the disk this often.
 const SYNC_NS: u64 = 1_000_000_000;
 /// Time between two complaints about the same disk.
-const COMPLAINT_NS: u64 = 60_000_000_000;
+const COMPLAINT_PAUSE_MS: u64 = 60_000;
 /// Hand-overs of one worker that may wait; further news stays with the worker.
 const HANDOVERS_MAX: usize = 8;
 
@@ -135,7 +136,7 @@ impl Ledger {
             files,
             clock,
             synced: clock.tick(),
-            complained: None,
+            complaints: Throttle::every_ms(COMPLAINT_PAUSE_MS),
         };
         std::thread::Builder::new()
             .name("keyway-ledger".into())
@@ -160,7 +161,7 @@ struct Keeper {
     files: Option<Files>,
     clock: Clock,
     synced: Tick,
-    complained: Option<Tick>,
+    complaints: Throttle,
 }
 
 impl Keeper {
@@ -200,11 +201,9 @@ impl Keeper {
     }
 
     fn complain(&mut self, error: &io::Error, now: Tick) {
-        let silent = |last: Tick| now.since_ns(last) < COMPLAINT_NS;
-        if self.complained.is_some_and(silent) {
+        if self.complaints.tell(now.millis()).is_none() {
             return;
         }
-        self.complained = Some(now);
         tracing::error!(
             %error,
             "consumed quotas cannot be written; a restart would forget them. They are written again \

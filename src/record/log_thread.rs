@@ -9,6 +9,7 @@
 use super::access_log::{LogSink, Shared};
 use super::log_policy::Sample;
 use super::log_rotation::{self, Rotation};
+use super::throttle::Throttle;
 use crate::clock::{Clock, Tick};
 use crate::settings::{AccessLog, LogSettings};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -22,7 +23,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Time between two complaints about the same disk.
-const COMPLAINT_NS: u64 = 60_000_000_000;
+const COMPLAINT_PAUSE_MS: u64 = 60_000;
 
 /// Time between two attempts at a rotation that failed.
 const ROTATION_AGAIN_NS: u64 = 1_000_000_000;
@@ -113,7 +114,7 @@ struct Writer {
     rotation_due: Tick,
     /// The last line on the disk is incomplete.
     torn: bool,
-    complained: Option<Tick>,
+    complaints: Throttle,
 }
 
 impl Writer {
@@ -124,7 +125,7 @@ impl Writer {
             rotation,
             rotation_due: Tick::default(),
             torn: false,
-            complained: None,
+            complaints: Throttle::every_ms(COMPLAINT_PAUSE_MS),
         }
     }
 
@@ -219,12 +220,7 @@ impl Writer {
 
     fn complain(&mut self, error: &io::Error, what: &'static str, clock: &Clock) {
         self.shared.write_errors.fetch_add(1, Ordering::Relaxed);
-        let now = clock.tick();
-        if self
-            .complained
-            .is_none_or(|last| now.since_ns(last) >= COMPLAINT_NS)
-        {
-            self.complained = Some(now);
+        if self.complaints.tell(clock.tick().millis()).is_some() {
             let lost = self.shared.lines_lost.load(Ordering::Relaxed);
             tracing::error!(%error, lines_lost = lost, "{what}");
         }

@@ -6,6 +6,7 @@
 //! keys. Masking too much costs a detail in a log, too little a secret, so doubt masks. Absent on
 //! purpose: bodies; they are never logged.
 
+use percent_encoding::percent_decode;
 use std::borrow::Cow;
 
 /// What stands in a secret's place.
@@ -204,30 +205,11 @@ fn decoded(text: &[u8]) -> Option<Cow<'_, [u8]>> {
     None
 }
 
-fn decoded_once(mut text: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(text.len());
-    while let [octet, behind @ ..] = text {
-        (plain, text) = match text {
-            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                plain.push(hex_value(*high) << 4 | hex_value(*low));
-                (plain, rest)
-            }
-            _ => {
-                plain.push(if *octet == b'+' { b' ' } else { *octet });
-                (plain, behind)
-            }
-        };
-    }
-    plain
-}
-
-/// The value of a hex digit.
-const fn hex_value(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        b'a'..=b'f' => digit - b'a' + 10,
-        _ => digit.wrapping_sub(b'A').wrapping_add(10),
-    }
+/// As a form is read: a plus is a space.
+fn decoded_once(text: &[u8]) -> Vec<u8> {
+    let plain = |octet: &u8| if *octet == b'+' { b' ' } else { *octet };
+    let spaced: Vec<u8> = text.iter().map(plain).collect();
+    percent_decode(&spaced).collect()
 }
 
 #[cfg(test)]

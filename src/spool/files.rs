@@ -16,6 +16,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use crate::durable::{at, sync_directory, write_whole};
+
 /// The longest file that is read into memory.
 const READ_BYTES_MAX: u64 = 1 << 30;
 
@@ -199,7 +201,7 @@ impl Files {
         self.open = None;
         let id = self.id(sequence);
         write_whole(&self.path(id, "open"), bytes)?;
-        self.sync_directory()
+        sync_directory(&self.directory)
     }
 
     /// Writes segments under ascending numbers of `boot` from `first` on, in place of its journal.
@@ -211,7 +213,7 @@ impl Files {
         for (sequence, bytes) in numbered.into_iter().rev() {
             self.write_segment(Id { boot, sequence }, first, bytes)?;
         }
-        self.sync_directory()?;
+        sync_directory(&self.directory)?;
         let journal = Id {
             boot,
             sequence: first,
@@ -221,13 +223,7 @@ impl Files {
 
     /// Writes one segment of those that came of the journal `first`.
     pub fn write_segment(&self, id: Id, first: u64, bytes: &[u8]) -> io::Result<()> {
-        write_whole(&self.segment_path(id, first), bytes)
-    }
-
-    fn sync_directory(&self) -> io::Result<()> {
-        let directory = File::open(&self.directory);
-        let synced = directory.and_then(|directory| directory.sync_all());
-        synced.map_err(|cause| at(&self.directory, cause))
+        write_whole(&self.segment_path(id, first), bytes).map(drop)
     }
 
     /// Reads a sealed segment.
@@ -295,22 +291,6 @@ impl Drop for Files {
     }
 }
 
-/// Whole or not there, also after a power cut.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    write().map_err(|cause| {
-        // A part of it would take the room that the next try needs.
-        let _ = fs::remove_file(&temporary);
-        at(path, cause)
-    })
-}
-
 fn segment_of(stem: &str) -> Option<(Id, u64)> {
     let (id, first) = stem.rsplit_once('-')?;
     Some((id_of(id)?, u64::from_str_radix(first, 16).ok()?))
@@ -342,9 +322,4 @@ fn written_ms(about: &fs::Metadata) -> u64 {
     use std::os::unix::fs::MetadataExt as _;
     let seconds = u64::try_from(about.mtime()).unwrap_or(0);
     seconds.saturating_mul(1_000)
-}
-
-/// Says where.
-fn at(path: &Path, cause: io::Error) -> io::Error {
-    io::Error::new(cause.kind(), format!("{}: {cause}", path.display()))
 }

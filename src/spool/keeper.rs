@@ -16,6 +16,7 @@ use crate::clock::{Clock, Now, Tick};
 use crate::link::WorkerHandle;
 use crate::record::Usage;
 use crate::record::segment::{RefusedClient, Segment, SegmentRow};
+use crate::record::throttle::Throttle;
 
 /// Time between two looks at the workers' queues.
 const TURN_NS: u64 = 250_000_000;
@@ -29,7 +30,9 @@ const OPEN_ROWS_MAX: usize = 1 << 20;
 /// Bytes of segments that wait in memory where there is no disk, or it does not work.
 const MEMORY_BYTES_MAX: u64 = 64 << 20;
 /// Time between two complaints about the same disk.
-const COMPLAINT_NS: u64 = 60_000_000_000;
+const COMPLAINT_PAUSE_MS: u64 = 60_000;
+/// Time between two words on segments that are dropped.
+const DROPS_PAUSE_MS: u64 = 10_000;
 
 /// What the keeper is told.
 #[derive(Debug)]
@@ -71,7 +74,9 @@ pub(super) struct Keeper {
     /// The first of those that wait is with the link.
     offered: bool,
     dropped_requests: u64,
-    complained: Option<Tick>,
+    complaints: Throttle,
+    /// What is said of segments that are dropped.
+    drops: Throttle,
     /// When the workers' queues are looked at next, and the directory.
     next_turn: Tick,
     pub(super) next_search: Tick,
@@ -113,7 +118,8 @@ impl Keeper {
             waiting_bytes: 0,
             offered: false,
             dropped_requests: 0,
-            complained: None,
+            complaints: Throttle::every_ms(COMPLAINT_PAUSE_MS),
+            drops: Throttle::every_ms(DROPS_PAUSE_MS),
             next_turn: clock.tick(),
             next_search: clock.tick(),
         };
@@ -357,8 +363,18 @@ impl Keeper {
         self.dropped_requests = self.dropped_requests.saturating_add(told);
         let requests = sealed.map_or(0, |sealed| sealed.requests);
         let sealed_ms = oldest.found.written_ms;
-        tracing::warn!(requests, sealed_ms, why, "usage is dropped");
         self.drop_requests(requests);
+        // A disk that stays full has one dropped with each that is sealed.
+        if let Some(segments) = self.drops.tell(self.clock.tick().millis()) {
+            let requests = self.state.dropped.load(Ordering::Relaxed);
+            tracing::warn!(
+                segments,
+                sealed_ms,
+                requests_so_far = requests,
+                why,
+                "usage is dropped"
+            );
+        }
         self.forget(oldest.found);
     }
 
@@ -449,11 +465,9 @@ impl Keeper {
 
     pub(super) fn complain(&mut self, error: &io::Error, now: Tick) {
         self.state.errors.fetch_add(1, Ordering::Relaxed);
-        let silent = |last: Tick| now.since_ns(last) < COMPLAINT_NS;
-        if self.complained.is_some_and(silent) {
+        if self.complaints.tell(now.millis()).is_none() {
             return;
         }
-        self.complained = Some(now);
         tracing::error!(
             %error,
             "usage cannot be written; it is kept in memory, and lost if the process is killed"

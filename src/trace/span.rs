@@ -136,7 +136,10 @@ impl SpanRecord {
 impl ExchangeRecord {
     fn of(finished: &Finished<'_>, now: Tick) -> Option<Self> {
         let Finished { call, progress, .. } = finished;
-        let asked = progress.tried_at.get()?;
+        if progress.attempts.get() == 0 {
+            return None;
+        }
+        let asked = progress.decided_at.get();
         let done = progress.done_at.get().unwrap_or(now);
         let catalog = call.served.as_ref().map(|served| served.view().catalog());
         let upstream = call.seen.upstream;

@@ -48,7 +48,8 @@ pub struct Progress {
     pub body_bytes_in: Cell<u64>,
     /// How many of them had come with the head.
     pub body_bytes_buffered: Cell<usize>,
-    /// When the decision was made, or the gateway's own answer; zero before.
+    /// When the decision was made and the first target asked, or the gateway answered itself; zero
+    /// before.
     pub decided_at: Cell<Tick>,
     /// When a connection was asked for last; zero before.
     pub asked_at: Cell<Tick>,
@@ -70,9 +71,7 @@ pub struct Progress {
     pub answer_begun: Cell<bool>,
     /// How often it may still be sent again.
     pub retries_left: Cell<u32>,
-    /// When the first target was asked; kept for a sampled trace alone.
-    pub tried_at: Cell<Option<Tick>>,
-    /// When the last one was done with it, kept likewise.
+    /// When the last target was done with it; kept for a sampled trace alone.
     pub done_at: Cell<Option<Tick>>,
 }
 
@@ -80,6 +79,9 @@ impl Progress {
     /// A connection is asked for.
     pub fn asks(&self, at: Tick) {
         self.asked_at.set(at);
+        if self.attempts.get() == 0 {
+            self.decided_at.set(at);
+        }
         self.attempts.set(self.attempts.get() + 1);
     }
 

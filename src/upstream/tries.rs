@@ -57,7 +57,6 @@ pub async fn run(
         return Outcome::Refused(Refusal::NoTarget);
     };
     let upstream = served.view().catalog().upstream(job.upstream_index());
-    progress.decided_at.set(worker.clock.tick());
     let mut upload = match exchange::begin(&ends, job, progress) {
         Ok(upload) => upload,
         Err(refusal) => return Outcome::Refused(refusal),

@@ -4,7 +4,10 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use keyway::link::protocol::{self, ControlMessage, NodeMessage};
+use keyway::record::segment::Segment;
 
 use super::wait::{self, PATIENCE};
 
@@ -66,6 +69,22 @@ impl NodeLine {
                 return found;
             }
         }
+    }
+
+    /// The next segment of usage: boot, sequence, and what it holds.
+    #[track_caller]
+    pub fn hear_segment(&mut self) -> (u64, u64, Segment) {
+        let (boot, sequence, data) = self.hear_until(|message| match message {
+            NodeMessage::Segment {
+                boot,
+                sequence,
+                data,
+            } => Some((boot, sequence, data)),
+            _ => None,
+        });
+        let bytes = STANDARD.decode(data).expect("is base64");
+        let segment = Segment::decode(&bytes).expect("is a segment");
+        (boot, sequence, segment)
     }
 
     /// Says something to the node.

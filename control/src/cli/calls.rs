@@ -13,8 +13,6 @@ use serde_json::Value;
 use std::io::{BufRead as _, IsTerminal as _};
 
 pub(super) fn logs(session: &Session, arguments: &LogsArguments) -> Result<(), CliError> {
-    let app = arguments.app.as_ref();
-    let tenant = app.map(|app| &app.tenant).or(arguments.tenant.as_ref());
     let since = match &arguments.since {
         Some(since) => Some(moment(since)?),
         None => None,
@@ -22,10 +20,7 @@ pub(super) fn logs(session: &Session, arguments: &LogsArguments) -> Result<(), C
     let lines = session
         .client
         .get("/v1/logs")
-        .with("key", arguments.key)
-        .with("tenant", tenant)
-        .with("app", app.map(|app| &app.app))
-        .with("api", arguments.api.as_ref())
+        .of(&arguments.whose)
         .with("route", arguments.route.as_deref())
         .with("status", arguments.status.as_deref())
         .with("refusal", arguments.refusal.as_deref())

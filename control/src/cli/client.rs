@@ -4,7 +4,7 @@
 //! are not used and redirects not followed: a token goes to the address that was named, and
 //! nowhere else.
 
-use super::arguments::ClientOptions;
+use super::arguments::{ClientOptions, Whose};
 use super::error::CliError;
 use crate::admin::problem::ProblemBody;
 use serde::Serialize;
@@ -104,6 +104,16 @@ impl Call<'_> {
         self.query
             .extend(value.map(|value| (name, value.to_string())));
         self
+    }
+
+    /// Narrows it to calls of somebody, or to an API.
+    pub(super) fn of(self, whose: &Whose) -> Self {
+        let app = whose.app.as_ref();
+        let tenant = app.map(|app| &app.tenant).or(whose.tenant.as_ref());
+        self.with("key", whose.key)
+            .with("tenant", tenant)
+            .with("app", app.map(|app| &app.app))
+            .with("api", whose.api.as_ref())
     }
 
     /// Asks for a receipt.

@@ -32,7 +32,6 @@ pub(super) fn usage(session: &Session, arguments: &UsageArguments) -> Result<(),
             .send_text()?;
         return print(text.trim_end());
     }
-    let app = arguments.app.as_ref();
     let report: UsageReport = session
         .client
         .get("/v1/usage")
@@ -40,13 +39,7 @@ pub(super) fn usage(session: &Session, arguments: &UsageArguments) -> Result<(),
         .with("step", arguments.step.as_deref())
         .with("from", from)
         .with("to", arguments.to)
-        .with("key", arguments.key)
-        .with(
-            "tenant",
-            app.map(|app| &app.tenant).or(arguments.tenant.as_ref()),
-        )
-        .with("app", app.map(|app| &app.app))
-        .with("api", arguments.api.as_ref())
+        .of(&arguments.whose)
         .send()?;
     session.output.one(&report, |report| {
         let row = |view: &UsageView| {

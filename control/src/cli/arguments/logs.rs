@@ -1,26 +1,15 @@
 //! The words about the call log.
 
-use super::{AppName, keys};
+use super::Whose;
 use crate::admin::time::Moment;
-use crate::domain::{KeyId, Name};
 use clap::Args;
 use std::net::IpAddr;
 
 /// Which calls.
 #[derive(Clone, Debug, Args)]
 pub struct LogsArguments {
-    /// By this key.
-    #[arg(long, value_parser = keys::key_id)]
-    pub key: Option<KeyId>,
-    /// By keys of this tenant.
-    #[arg(long, conflicts_with = "app")]
-    pub tenant: Option<Name>,
-    /// By keys of this app.
-    #[arg(long, value_name = "TENANT/APP")]
-    pub app: Option<AppName>,
-    /// To this API.
-    #[arg(long)]
-    pub api: Option<Name>,
+    #[command(flatten)]
+    pub whose: Whose,
     /// To the route with this path pattern.
     #[arg(long, value_name = "PATTERN")]
     pub route: Option<String>,

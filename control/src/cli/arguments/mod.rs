@@ -3,14 +3,16 @@
 mod keys;
 mod logs;
 mod things;
+mod whose;
 
 pub use keys::*;
 pub use logs::*;
 pub use things::*;
+pub use whose::*;
 
 use crate::admin::time::Moment;
 use crate::cli::duration;
-use crate::domain::{KeyId, Name, Subject};
+use crate::domain::{Name, Subject};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -250,18 +252,8 @@ pub struct UsageArguments {
     /// Before this time [default: now].
     #[arg(long, value_name = "TIME")]
     pub to: Option<Moment>,
-    /// By this key.
-    #[arg(long, value_parser = keys::key_id)]
-    pub key: Option<KeyId>,
-    /// By keys of this tenant.
-    #[arg(long, conflicts_with = "app")]
-    pub tenant: Option<Name>,
-    /// By keys of this app.
-    #[arg(long, value_name = "TENANT/APP")]
-    pub app: Option<AppName>,
-    /// Of this API.
-    #[arg(long)]
-    pub api: Option<Name>,
+    #[command(flatten)]
+    pub whose: Whose,
     /// Export each subscription's usage and amount instead, as comma-separated values.
     #[arg(long, conflicts_with_all = ["by", "step", "key", "tenant", "app", "api"])]
     pub csv: bool,
