@@ -16,6 +16,7 @@
 //! protocol, key form), never the reverse.
 
 pub mod admin;
+pub mod alerts;
 pub mod apply;
 pub mod cli;
 pub mod data_dir;

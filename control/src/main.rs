@@ -1,6 +1,7 @@
 //! The `keyway-control` binary: reads the command line, and hands over.
 
 use clap::{Parser, Subcommand};
+use keyway_control::alerts::WebhookTrust;
 use keyway_control::cli::{self, ClientCommand, ClientOptions};
 use keyway_control::domain::Secret;
 use keyway_control::serve::{self, ServeOptions};
@@ -48,6 +49,10 @@ enum LocalCommand {
         /// Write the address that the admin API listens on to this file.
         #[arg(long, value_name = "FILE")]
         port_file: Option<PathBuf>,
+        /// Authorities (PEM) whose certificates the receivers of webhooks may have, in place of the
+        /// public ones.
+        #[arg(long, value_name = "FILE")]
+        webhook_ca: Option<PathBuf>,
     },
 }
 
@@ -83,11 +88,16 @@ async fn run(data: PathBuf, command: LocalCommand) -> Result<(), Box<dyn std::er
             }
             Ok(())
         }
-        LocalCommand::Serve { listen, port_file } => {
+        LocalCommand::Serve {
+            listen,
+            port_file,
+            webhook_ca,
+        } => {
             let options = ServeOptions {
                 data,
                 listen,
                 port_file,
+                webhook_trust: webhook_ca.map_or(WebhookTrust::Public, WebhookTrust::File),
             };
             Ok(serve::serve(options, show).await?)
         }

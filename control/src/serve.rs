@@ -5,6 +5,7 @@
 //! by being dropped. A kill at any moment loses nothing that was acknowledged.
 
 use crate::admin;
+use crate::alerts::{self, Deliverer, TrustError, WebhookTrust};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::domain::{Keysmith, KeysmithError, Name, Secret, fresh_admin_token};
 use crate::ingest;
@@ -36,6 +37,8 @@ pub struct ServeOptions {
     pub listen: SocketAddr,
     /// Gets the address that the admin API listens on, once it does.
     pub port_file: Option<PathBuf>,
+    /// Whose certificates receivers of webhooks may have.
+    pub webhook_trust: WebhookTrust,
 }
 
 /// Why control does not start.
@@ -56,6 +59,9 @@ pub enum ServeError {
     /// The link socket.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// The authorities of webhooks.
+    #[error(transparent)]
+    WebhookTrust(#[from] TrustError),
     /// The admin API's address.
     #[error("{address}: {source}")]
     Listen {
@@ -136,6 +142,7 @@ pub async fn serve(
     if let Some(token) = token {
         show_token(&token);
     }
+    let deliverer = Deliverer::new(&options.webhook_trust)?;
     // Before anything listens: a signal in between would end the process the hard way.
     let stop = stop_signal()?;
     let board = Board::new(clock);
@@ -155,14 +162,18 @@ pub async fn serve(
         .map_err(|source| ServeError::Listen { address, source })?;
     let address = listener.local_addr().map_err(ServeError::System)?;
     let link = tokio::spawn(link.run());
-    let forgetting = tokio::spawn(ingest::forget(control.store.clone(), Retention::default()));
+    let beside = [
+        tokio::spawn(ingest::forget(control.store.clone(), Retention::default())),
+        tokio::spawn(alerts::evaluate(control.store.clone(), clock)),
+        tokio::spawn(alerts::deliver(control.store.clone(), clock, deliverer)),
+    ];
     if let Some(path) = &options.port_file {
         write_port_file(path, address)?;
     }
     tracing::info!(%address, data = %options.data.display(), "control serves");
     let served = serve_until(listener, admin::router(control), stop).await;
     link.abort();
-    forgetting.abort();
+    beside.iter().for_each(tokio::task::JoinHandle::abort);
     // Best effort: one that stays is removed at the next start.
     drop(std::fs::remove_file(dir.socket()));
     tracing::info!("control has ended");

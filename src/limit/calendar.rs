@@ -96,6 +96,13 @@ impl Calendar {
         }
     }
 
+    /// The window that a moment is in, from and to, milliseconds since the epoch.
+    pub fn bounds_ms(&self, wall: WallTime) -> (u64, u64) {
+        let window = self.window(wall);
+        let ms = |s: u32| u64::from(s) * 1_000;
+        (ms(window.begins_s), ms(window.ends_s))
+    }
+
     fn bounds(&self, now_s: u64) -> Option<(u64, u64)> {
         let now = Timestamp::from_second(i64::try_from(now_s).ok()?).ok()?;
         let now = now.to_zoned(self.zone.clone());

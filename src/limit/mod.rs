@@ -89,6 +89,7 @@ mod simulate;
 mod simulate_shapes;
 
 pub use bank::{Bank, BankFull};
+pub use calendar::{Calendar, ZoneUnknown};
 pub use compiled::{CompiledLimit, LimitError};
 pub use hold::{Hold, Outcome};
 pub use quota::word_of as quota_word;

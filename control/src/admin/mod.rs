@@ -13,6 +13,8 @@
 //! | [`openapi`] | the document, made from the handlers |
 
 mod access;
+pub mod alert_rules;
+pub mod alerts;
 pub mod answer;
 pub mod apis;
 pub mod apply;
@@ -37,6 +39,7 @@ pub mod time;
 pub mod tokens;
 pub mod upstreams;
 pub mod usage;
+pub mod webhooks;
 
 use crate::state::Control;
 use asked::UnderWayKeys;
@@ -125,6 +128,17 @@ fn routes() -> Routes {
         .get("/v1/usage/top", usage::top)
         .get("/v1/usage/export", billing::export)
         .post("/v1/usage/rebuild", billing::rebuild)
+        .get("/v1/alerts", alerts::list)
+        .get("/v1/alert-rules", alert_rules::list)
+        .post("/v1/alert-rules", alert_rules::create)
+        .get("/v1/alert-rules/{rule}", alert_rules::show)
+        .put("/v1/alert-rules/{rule}", alert_rules::replace)
+        .delete("/v1/alert-rules/{rule}", alert_rules::delete)
+        .get("/v1/webhooks", webhooks::list)
+        .post("/v1/webhooks", webhooks::create)
+        .get("/v1/webhooks/{webhook}", webhooks::show)
+        .post("/v1/webhooks/{webhook}/test", webhooks::test)
+        .delete("/v1/webhooks/{webhook}", webhooks::delete)
         .get("/v1/tokens", tokens::list)
         .post("/v1/tokens", tokens::create)
         .delete("/v1/tokens/{token}", tokens::withdraw)

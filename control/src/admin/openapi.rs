@@ -7,8 +7,8 @@
 use super::asked::IDEMPOTENCY_KEY;
 use super::problem::{PROBLEM_JSON, ProblemBody};
 use super::{
-    answer, apis, apply, apps, audit, billing, generations, key_changes, key_imports, keys, logs,
-    plans, subscriptions, tenants, tokens, upstreams, usage,
+    alert_rules, alerts, answer, apis, apply, apps, audit, billing, generations, key_changes,
+    key_imports, keys, logs, plans, subscriptions, tenants, tokens, upstreams, usage, webhooks,
 };
 use crate::store::{Dimension, Step};
 use axum::response::{IntoResponse, Response};
@@ -19,7 +19,7 @@ use utoipa::openapi::{Content, Ref, RefOr, Required, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 const DESCRIPTION: &str = "The control process of Keyway: tenants, apps, keys, plans, APIs, \
-upstreams and subscriptions, and what of them is in force.
+upstreams, subscriptions and alerts, and what of them is in force.
 
 Every request bears an admin token (`Authorization: Bearer`). Every change is durable when it is \
 answered and publishes by itself; with `?wait=enforced` its answer carries the receipt: who serves \
@@ -43,6 +43,9 @@ it. Every refusal is `application/problem+json` (RFC 9457) with a stable `code`.
         generations::list, generations::receipt, generations::publish, generations::rollback,
         generations::status,
         audit::list, logs::list, usage::report, usage::top, billing::export, billing::rebuild,
+        alerts::list, alert_rules::list, alert_rules::create, alert_rules::show,
+        alert_rules::replace, alert_rules::delete, webhooks::list, webhooks::create,
+        webhooks::show, webhooks::test, webhooks::delete,
         tokens::list, tokens::create, tokens::withdraw,
         show,
     ),
@@ -101,7 +104,7 @@ impl Modify for InCommon {
 }
 
 /// What is sent as it is, and shown with a number and a receipt beside it.
-const WRITTEN_AND_SHOWN: [&str; 3] = ["RawApi", "RawPlan", "RawUpstream"];
+const WRITTEN_AND_SHOWN: [&str; 4] = ["RawAlertRule", "RawApi", "RawPlan", "RawUpstream"];
 
 /// A schema that allows nothing beside itself could not be part of a larger one. The server
 /// refuses unknown fields all the same.

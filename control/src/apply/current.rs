@@ -2,8 +2,8 @@
 
 use super::{ApplyOptions, Gateway, TenantPart};
 use crate::domain::{
-    ApiSpec, App, AppNumber, KeyState, Name, PlanSpec, SubscriptionNumber, SubscriptionState,
-    Tenant, UpstreamSpec,
+    AlertRuleSpec, ApiSpec, App, AppNumber, KeyState, Name, PlanSpec, SubscriptionNumber,
+    SubscriptionState, Tenant, UpstreamSpec,
 };
 use crate::store::{KeyFilter, PAGE_ROWS_MAX, Page, Paged, Rows, StoreError, SubscriptionFilter};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +19,10 @@ pub struct Current {
     pub plans: BTreeMap<Name, PlanSpec>,
     /// Those that the document names; all of them when it prunes tenants.
     pub tenants: BTreeMap<Name, CurrentTenant>,
+    /// All of them.
+    pub alert_rules: BTreeMap<Name, AlertRuleSpec>,
+    /// All of them.
+    pub webhooks: BTreeSet<Name>,
 }
 
 /// A tenant of the store.
@@ -72,6 +76,14 @@ pub fn current(
     }
     for plan in all(|page| rows.plans(page))? {
         current.plans.insert(plan.name.clone(), plan.spec());
+    }
+    if desired.alert_rules.is_some() {
+        for spec in rows.alert_rules_all()? {
+            current.alert_rules.insert(spec.name.clone(), spec);
+        }
+        for (webhook, _) in all(|page| rows.webhooks(page))? {
+            current.webhooks.insert(webhook.name);
+        }
     }
     let Some(named) = &desired.tenants else {
         return Ok(current);

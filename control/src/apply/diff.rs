@@ -63,6 +63,19 @@ pub fn plan(
     if let Some(tenants) = &desired.tenants {
         planner.tenants(&current.tenants, tenants);
     }
+    planner.specs(
+        Subject::AlertRule,
+        (
+            &current.alert_rules,
+            desired.alert_rules.as_deref(),
+            |spec| &spec.name,
+        ),
+        (
+            Step::AlertRuleCreate,
+            Step::AlertRuleReplace,
+            Step::AlertRuleDelete,
+        ),
+    );
     Ok(planner.finish())
 }
 

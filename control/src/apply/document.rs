@@ -1,7 +1,8 @@
 //! The document: as written, and as checked.
 
 use crate::domain::{
-    ApiSpec, Invalid, Name, PlanSpec, RawApi, RawPlan, RawUpstream, SubscriptionState, UpstreamSpec,
+    AlertRuleSpec, ApiSpec, Invalid, Name, PlanSpec, RawAlertRule, RawApi, RawPlan, RawUpstream,
+    SubscriptionState, UpstreamSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -38,6 +39,9 @@ pub struct RawGateway {
     /// Organizations with their apps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenants: Option<Vec<RawTenant>>,
+    /// When somebody is told. Webhooks are made beforehand: each has a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert_rules: Option<Vec<RawAlertRule>>,
 }
 
 /// A tenant as written.
@@ -96,6 +100,8 @@ pub struct Gateway {
     pub plans: Option<Vec<PlanSpec>>,
     /// Organizations with their apps.
     pub tenants: Option<Vec<TenantPart>>,
+    /// When somebody is told.
+    pub alert_rules: Option<Vec<AlertRuleSpec>>,
 }
 
 /// A tenant of the document.
@@ -151,6 +157,10 @@ impl RawGateway {
                 Ok((spec.name.clone(), spec))
             }),
             tenants: section(self.tenants, "tenants", &mut faults, RawTenant::check),
+            alert_rules: section(self.alert_rules, "alert_rules", &mut faults, |raw, _| {
+                let spec = AlertRuleSpec::try_from(raw)?;
+                Ok((spec.name.clone(), spec))
+            }),
         };
         if faults.is_empty() {
             Ok(checked)

@@ -27,6 +27,16 @@ pub(super) fn faults(current: &Current, desired: &Gateway, options: ApplyOptions
             faults.push(missing(format!("plans[{index}].apis"), "API", api));
         }
     }
+    for (index, rule) in desired.alert_rules.iter().flatten().enumerate() {
+        let gone = |name: &&Name| !current.webhooks.contains(*name);
+        for name in rule.webhooks.iter().filter(gone) {
+            let path = format!("alert_rules[{index}].webhooks");
+            let problem = format!(
+                "there is no webhook `{name}`; make it with `keyway-control webhooks create`"
+            );
+            faults.push(Invalid::at(path, problem));
+        }
+    }
     for (t, tenant) in desired.tenants.iter().flatten().enumerate() {
         for (a, app) in tenant.apps.iter().flatten().enumerate() {
             for (s, subscription) in app.subscriptions.iter().flatten().enumerate() {

@@ -1,8 +1,9 @@
 //! A difference made true: one step a change, each one call of the store.
 
+use crate::alerts;
 use crate::domain::{
-    ApiSpec, AppSpec, Name, NewSubscription, PlanSpec, SubscriptionNumber, SubscriptionState,
-    TenantSpec, UpstreamSpec,
+    AlertRuleSpec, ApiSpec, AppSpec, Name, NewSubscription, PlanSpec, SubscriptionNumber,
+    SubscriptionState, TenantSpec, UpstreamSpec,
 };
 use crate::store::{StoreError, Tx};
 
@@ -27,6 +28,12 @@ pub enum Step {
     PlanReplace(PlanSpec),
     /// Removes a plan.
     PlanDelete(Name),
+    /// Makes an alert rule.
+    AlertRuleCreate(AlertRuleSpec),
+    /// Changes an alert rule.
+    AlertRuleReplace(AlertRuleSpec),
+    /// Removes an alert rule.
+    AlertRuleDelete(Name),
     /// Makes a tenant.
     TenantCreate(TenantSpec),
     /// Switches a tenant.
@@ -82,6 +89,9 @@ impl Step {
             Self::PlanCreate(spec) => tx.plan_create(spec).map(drop),
             Self::PlanReplace(spec) => tx.plan_replace(spec).map(drop),
             Self::PlanDelete(name) => tx.plan_delete(&name),
+            Self::AlertRuleCreate(spec) => tx.alert_rule_create(spec).map(drop),
+            Self::AlertRuleReplace(spec) => tx.alert_rule_replace(spec).map(drop),
+            Self::AlertRuleDelete(name) => alerts::delete_rule(tx, &name),
             Self::TenantCreate(spec) => tx.tenant_create(spec).map(drop),
             Self::TenantSwitch(name, enabled) => tx.tenant_set_enabled(&name, enabled).map(drop),
             Self::TenantDelete(name) => tx.tenant_delete(&name),

@@ -4,6 +4,7 @@
 //! list. Exit codes: 0 done, 1 refused by the server, 2 wrong usage, 3 not reachable, 4 done and
 //! durable but not proven to be in force in time.
 
+mod alerts;
 mod apply;
 mod arguments;
 mod calls;
@@ -60,6 +61,9 @@ fn try_run(options: &ClientOptions, command: ClientCommand) -> Result<(), CliErr
         ClientCommand::Apis { command } => catalog::apis(session, command),
         ClientCommand::Upstreams { command } => catalog::upstreams(session, command),
         ClientCommand::Tokens { command } => organization::tokens(session, command),
+        ClientCommand::Alerts(arguments) => alerts::alerts(session, &arguments),
+        ClientCommand::AlertRules { command } => alerts::rules(session, command),
+        ClientCommand::Webhooks { command } => alerts::webhooks(session, command),
         ClientCommand::Publish(arguments) => fleet::publish(session, &arguments),
         ClientCommand::Rollback(arguments) => fleet::rollback(session, &arguments),
         ClientCommand::Status => fleet::status(session),

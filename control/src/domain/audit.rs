@@ -15,6 +15,11 @@ impl Actor {
         Self(format!("token:{label}"))
     }
 
+    /// The alert rule of this name.
+    pub fn rule(name: &super::Name) -> Self {
+        Self(format!("alert:{name}"))
+    }
+
     /// Keyway itself, such as at the first start.
     pub fn system() -> Self {
         Self("system".to_owned())
@@ -59,6 +64,10 @@ pub enum Subject {
     Token,
     /// A publication or a rollback.
     Publication,
+    /// An alert rule.
+    AlertRule,
+    /// A webhook.
+    Webhook,
 }
 
 impl Subject {
@@ -74,6 +83,8 @@ impl Subject {
             Self::Subscription => "subscription",
             Self::Token => "token",
             Self::Publication => "publication",
+            Self::AlertRule => "alert_rule",
+            Self::Webhook => "webhook",
         }
     }
 }
@@ -92,9 +103,12 @@ impl std::str::FromStr for Subject {
             "subscription" => Self::Subscription,
             "token" => Self::Token,
             "publication" => Self::Publication,
+            "alert_rule" => Self::AlertRule,
+            "webhook" => Self::Webhook,
             _ => {
                 return Err(super::UnknownWord(
-                    "tenant, app, key, plan, api, upstream, subscription, token, publication",
+                    "tenant, app, key, plan, api, upstream, subscription, token, publication, \
+                    alert_rule, webhook",
                 ));
             }
         })

@@ -14,11 +14,15 @@ const IMPORT_BYTES_MIN: usize = 16;
 /// Longest, bytes.
 const IMPORT_BYTES_MAX: usize = 512;
 
-/// A key in plain text. Shown once, never stored, never printed by `Debug`.
+/// A key, a token or a webhook's secret in plain text. Shown once, never stored, never printed by `Debug`.
 pub struct Secret(String);
 
 impl Secret {
-    /// The key itself, to be handed to its owner and to nobody else.
+    pub(super) fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The secret itself, to be handed to its owner and to nobody else.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -6,6 +6,7 @@
 //! what the data plane knows; a number is given once by the store and never reused.
 //! Absent on purpose: SQL, clocks, HTTP.
 
+mod alert;
 mod api;
 mod app;
 mod attributes;
@@ -21,7 +22,9 @@ mod price;
 mod subscription;
 mod tenant;
 mod upstream;
+mod webhook;
 
+pub use alert::{AlertRuleSpec, Bound, Condition, CountedBy, RawAlertRule, Watched};
 pub use api::{
     Api, ApiSpec, CredentialPlaces, RawApi, RawCredential, RawRoute, RawShare, Route, Share,
 };
@@ -43,3 +46,4 @@ pub use price::Price;
 pub use subscription::{NewSubscription, Subscription, SubscriptionState, TransitionRefused};
 pub use tenant::{Tenant, TenantSpec};
 pub use upstream::{RawUpstream, Upstream, UpstreamSpec};
+pub use webhook::{Webhook, WebhookSecret, WebhookUrl};

@@ -16,11 +16,14 @@
 //!   must never stand in the way of the next revocation.
 //! - Numbers are given once. A key's row outlives its key.
 
+mod alert_rules;
+mod alerts;
 mod apis;
 mod apps;
 mod audit;
 mod author;
 mod configuration;
+mod deliveries;
 mod error;
 mod idempotency;
 mod imports;
@@ -41,14 +44,17 @@ mod tokens;
 mod tx;
 mod upstreams;
 mod usage;
+mod webhooks;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
+pub use alerts::{Alert, AlertAction, AlertFilter, Finding};
 pub use audit::AuditFilter;
 pub use author::{Author, Idempotency, Outcome};
 pub use configuration::Configuration;
+pub use deliveries::Delivery;
 pub use error::StoreError;
 pub use imports::{IMPORT_KEYS_MAX, ImportLine};
 pub use keys::KeyFilter;
@@ -61,7 +67,11 @@ pub use snapshot::{RETIRED_KEPT_S, SnapshotHead};
 pub use subscriptions::SubscriptionFilter;
 pub use tokens::AdminToken;
 pub use tx::Tx;
-pub use usage::{BilledUsage, Dimension, Ingested, Retention, Step, UsageFilter, UsageSum};
+pub use usage::{
+    BilledUsage, Dimension, FINDINGS_MAX, Ingested, QuotaOwner, Retention, Step, UsageFilter,
+    UsageSum, Watch,
+};
+pub use webhooks::WebhookState;
 
 use keyway::clock::Clock;
 use serde::Serialize;

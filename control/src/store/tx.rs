@@ -59,6 +59,11 @@ impl<'c> Tx<'c> {
         self.now
     }
 
+    /// That time in milliseconds since the epoch.
+    pub fn at_ms(&self) -> u64 {
+        self.now.0
+    }
+
     pub(super) fn actor(&self) -> &Actor {
         &self.actor
     }

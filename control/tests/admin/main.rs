@@ -1,6 +1,7 @@
 //! The admin API and its command line, with a real store, a real publisher and real sockets.
 
 mod access;
+mod alerts;
 mod apply;
 mod commands;
 mod document;
@@ -16,4 +17,5 @@ mod problems;
 mod program;
 mod things;
 mod walkthrough;
+mod webhooks;
 mod world;

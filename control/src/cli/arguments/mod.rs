@@ -1,10 +1,12 @@
 //! The words of the command line.
 
+mod alerts;
 mod keys;
 mod logs;
 mod things;
 mod whose;
 
+pub use alerts::*;
 pub use keys::*;
 pub use logs::*;
 pub use things::*;
@@ -89,6 +91,24 @@ pub enum ClientCommand {
     Tokens {
         #[command(subcommand)]
         command: TokensCommand,
+    },
+    /// List what alert rules went off for, newest first.
+    #[command(after_help = "Examples:
+  keyway-control alerts --firing
+  keyway-control alerts --rule stolen-key --json")]
+    Alerts(AlertsArguments),
+    /// List alert rules; they are made by `apply`.
+    AlertRules {
+        #[command(subcommand)]
+        command: ListCommand,
+    },
+    /// List, make, try and delete the webhooks that alerts are told to.
+    #[command(after_help = "Examples:
+  keyway-control webhooks create ops https://ops.example.com/keyway
+  keyway-control webhooks test ops")]
+    Webhooks {
+        #[command(subcommand)]
+        command: WebhooksCommand,
     },
     /// Publish now, and end the hold of a rollback. Changes publish by themselves.
     Publish(PublishArguments),
@@ -223,7 +243,7 @@ pub struct RollbackArguments {
 /// Which changes to list.
 #[derive(Clone, Debug, Args)]
 pub struct AuditArguments {
-    /// Of this kind of thing: tenant, app, key, plan, api, upstream, subscription, token,
+    /// Of this kind of thing: tenant, app, key, plan, api, upstream, subscription, token, alert_rule, webhook,
     /// publication.
     #[arg(long)]
     pub subject: Option<Subject>,

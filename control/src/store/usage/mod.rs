@@ -11,12 +11,14 @@ mod read;
 mod retain;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use bill::BilledUsage;
 pub(super) use functions::register;
 pub use ingest::Ingested;
 pub use read::{Dimension, UsageFilter, UsageSum};
 pub use retain::Retention;
+pub use watch::{FINDINGS_MAX, QuotaOwner, Watch};
 
 use serde::{Deserialize, Serialize};
 

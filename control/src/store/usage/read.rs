@@ -31,7 +31,7 @@ pub enum Dimension {
 
 impl Dimension {
     /// The expression that names it; null where a request had none.
-    const fn expression(self) -> &'static str {
+    pub(super) const fn expression(self) -> &'static str {
         match self {
             Self::Key => "nullif(u.key, 0)",
             Self::App => "tenants.name || '/' || apps.name",
