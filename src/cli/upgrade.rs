@@ -197,10 +197,10 @@ fn get(address: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, LOOK)?;
     stream.set_read_timeout(Some(LOOK))?;
     stream.set_write_timeout(Some(LOOK))?;
-    write!(
-        stream,
-        "GET /status HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )?;
+    // In one write: in pieces, one that answers the first and closes would reset the connection,
+    // and its answer would be lost.
+    let request = format!("GET /status HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut page = String::new();
     stream.take(PAGE_BYTES_MAX).read_to_string(&mut page)?;
     Ok(page)
