@@ -53,6 +53,10 @@ enum LocalCommand {
         /// public ones.
         #[arg(long, value_name = "FILE")]
         webhook_ca: Option<PathBuf>,
+        /// How many keys, and apps, have series of their own in /metrics: those that call most.
+        #[arg(long, value_name = "COUNT", default_value_t = 20,
+            value_parser = clap::value_parser!(u32).range(0..=1_000))]
+        metrics_top: u32,
     },
 }
 
@@ -92,12 +96,14 @@ async fn run(data: PathBuf, command: LocalCommand) -> Result<(), Box<dyn std::er
             listen,
             port_file,
             webhook_ca,
+            metrics_top,
         } => {
             let options = ServeOptions {
                 data,
                 listen,
                 port_file,
                 webhook_trust: webhook_ca.map_or(WebhookTrust::Public, WebhookTrust::File),
+                metrics_top,
             };
             Ok(serve::serve(options, show).await?)
         }

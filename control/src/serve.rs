@@ -7,7 +7,7 @@
 use crate::admin;
 use crate::alerts::{self, Deliverer, TrustError, WebhookTrust};
 use crate::data_dir::{DataDir, DataDirError};
-use crate::domain::{Keysmith, KeysmithError, Name, Secret, fresh_admin_token};
+use crate::domain::{Keysmith, KeysmithError, Name, Secret, TokenRole, fresh_admin_token};
 use crate::ingest;
 use crate::link::{LinkError, LinkServer};
 use crate::publish::board::Board;
@@ -39,6 +39,8 @@ pub struct ServeOptions {
     pub port_file: Option<PathBuf>,
     /// Whose certificates receivers of webhooks may have.
     pub webhook_trust: WebhookTrust,
+    /// Keys, and apps, that have series of their own in the metrics: those that call most.
+    pub metrics_top: u32,
 }
 
 /// Why control does not start.
@@ -116,7 +118,9 @@ async fn make_token(store: &Store) -> Result<Secret, ServeError> {
     let (secret, digest) = fresh_admin_token()?;
     let label: Name = FIRST_TOKEN.parse().map_err(StoreError::Invalid)?;
     store
-        .write(Author::system(), move |tx| tx.token_create(label, digest))
+        .write(Author::system(), move |tx| {
+            tx.token_create(label, digest, TokenRole::Admin)
+        })
         .await?;
     Ok(secret)
 }
@@ -154,6 +158,7 @@ pub async fn serve(
         publisher,
         keysmith: Arc::new(keysmith),
         clock,
+        metrics_top: options.metrics_top,
     };
 
     let address = options.listen;

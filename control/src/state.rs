@@ -17,4 +17,6 @@ pub struct Control {
     pub keysmith: Arc<Keysmith>,
     /// The process's clock.
     pub clock: Clock,
+    /// Keys, and apps, that have series of their own in the metrics: those that call most.
+    pub metrics_top: u32,
 }

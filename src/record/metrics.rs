@@ -469,24 +469,5 @@ fn process(page: &mut Exposition, process: &ProcessInfo, started: WallTime) {
     let help = "Start of the process since 1970-01-01.";
     let value = seconds(started.0, 1_000);
     page.single("process_start_time_seconds", Kind::Gauge, help, value);
-    if let Some(bytes) = process.resident_bytes {
-        page.single(
-            "process_resident_memory_bytes",
-            Kind::Gauge,
-            "Memory resident.",
-            bytes,
-        );
-    }
-    if let Some(open) = process.open_descriptors {
-        page.single("process_open_fds", Kind::Gauge, "Descriptors open.", open);
-    }
-    if let Some(ms) = process.cpu_ms {
-        let help = "Processor time used.";
-        page.single(
-            "process_cpu_seconds_total",
-            Kind::Counter,
-            help,
-            seconds(ms, 1_000),
-        );
-    }
+    process.tell(page);
 }

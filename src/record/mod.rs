@@ -10,7 +10,7 @@ pub mod access_log;
 pub mod address_text;
 pub mod counters;
 pub mod diagnostics;
-pub(crate) mod exposition;
+pub mod exposition;
 pub mod head_text;
 pub mod histogram;
 mod json_text;

@@ -2,6 +2,7 @@
 //!
 //! Read from `/proc/self` when someone scrapes. Whatever cannot be read is absent.
 
+use crate::record::exposition::{Exposition, Kind, seconds};
 use nix::unistd::{SysconfVar, sysconf};
 use std::fs;
 
@@ -17,6 +18,22 @@ pub struct ProcessInfo {
 }
 
 impl ProcessInfo {
+    /// Writes it to a page of metrics, by the names that are usual.
+    pub fn tell(&self, page: &mut Exposition) {
+        if let Some(bytes) = self.resident_bytes {
+            let name = "process_resident_memory_bytes";
+            page.single(name, Kind::Gauge, "Memory resident.", bytes);
+        }
+        if let Some(open) = self.open_descriptors {
+            page.single("process_open_fds", Kind::Gauge, "Descriptors open.", open);
+        }
+        if let Some(ms) = self.cpu_ms {
+            let value = seconds(ms, 1_000);
+            let name = "process_cpu_seconds_total";
+            page.single(name, Kind::Counter, "Processor time used.", value);
+        }
+    }
+
     /// Reads it.
     pub fn read() -> Self {
         Self {

@@ -6,9 +6,9 @@
 
 use super::Admin;
 use super::problem::{Cause, Problem};
-use crate::domain::Actor;
+use crate::domain::{Actor, TokenRole};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
@@ -24,12 +24,17 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     let mut response = match caller(&admin, request.headers()).await {
-        Ok(caller) => {
+        Ok((caller, role)) if may(role, &request) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
+        Ok(_) => {
+            let detail = "this token reads /metrics and nothing else; use one of the role `admin`";
+            Problem::new(Cause::Forbidden, detail).into_response()
+        }
         Err(refused) => refused,
     };
+    admin.requests.note(response.status());
     // Answers hold secrets now and then; none may lie in a cache.
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -40,7 +45,13 @@ pub(super) async fn guard(
     response
 }
 
-async fn caller(admin: &Admin, headers: &HeaderMap) -> Result<Caller, Response> {
+/// Whether a token of that role may ask for that.
+fn may(role: TokenRole, request: &Request) -> bool {
+    role == TokenRole::Admin
+        || (request.method() == Method::GET && request.uri().path() == "/metrics")
+}
+
+async fn caller(admin: &Admin, headers: &HeaderMap) -> Result<(Caller, TokenRole), Response> {
     let Some(token) = bearer(headers) else {
         // RFC 6750, section 3.1: no error code when no token was shown.
         return Err(unauthenticated(
@@ -55,7 +66,7 @@ async fn caller(admin: &Admin, headers: &HeaderMap) -> Result<Caller, Response> 
         .read(move |rows| rows.token_by_digest(&digest))
         .await;
     match known {
-        Ok(Some(token)) => Ok(Caller(Actor::token(token.label.as_str()))),
+        Ok(Some(token)) => Ok((Caller(Actor::token(token.label.as_str())), token.role)),
         Ok(None) => Err(unauthenticated(
             "this admin token is unknown or was withdrawn",
             ", error=\"invalid_token\"",

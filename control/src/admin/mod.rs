@@ -28,6 +28,7 @@ pub mod key_changes;
 pub mod key_imports;
 pub mod keys;
 pub mod logs;
+mod metrics;
 pub mod openapi;
 pub mod plans;
 pub mod problem;
@@ -47,14 +48,17 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware;
 use body::{BODY_BYTES_MAX, BULK_BYTES_MAX};
+use metrics::Requests;
 use problem::{Cause, Problem};
 use routes::Routes;
+use std::sync::Arc;
 
 /// What handlers have in hand.
 #[derive(Clone, Debug)]
 struct Admin {
     control: Control,
     under_way: UnderWayKeys,
+    requests: Arc<Requests>,
 }
 
 /// The admin API, ready to serve.
@@ -62,6 +66,7 @@ pub fn router(control: Control) -> Router {
     let admin = Admin {
         control,
         under_way: UnderWayKeys::default(),
+        requests: Arc::default(),
     };
     let guard = middleware::from_fn_with_state(admin.clone(), access::guard);
     routes()
@@ -142,6 +147,7 @@ fn routes() -> Routes {
         .get("/v1/tokens", tokens::list)
         .post("/v1/tokens", tokens::create)
         .delete("/v1/tokens/{token}", tokens::withdraw)
+        .get("/metrics", metrics::show)
         .get("/v1/openapi.json", openapi::show)
 }
 

@@ -8,7 +8,8 @@ use super::asked::IDEMPOTENCY_KEY;
 use super::problem::{PROBLEM_JSON, ProblemBody};
 use super::{
     alert_rules, alerts, answer, apis, apply, apps, audit, billing, generations, key_changes,
-    key_imports, keys, logs, plans, subscriptions, tenants, tokens, upstreams, usage, webhooks,
+    key_imports, keys, logs, metrics, plans, subscriptions, tenants, tokens, upstreams, usage,
+    webhooks,
 };
 use crate::store::{Dimension, Step};
 use axum::response::{IntoResponse, Response};
@@ -47,7 +48,7 @@ it. Every refusal is `application/problem+json` (RFC 9457) with a stable `code`.
         alert_rules::replace, alert_rules::delete, webhooks::list, webhooks::create,
         webhooks::show, webhooks::test, webhooks::delete,
         tokens::list, tokens::create, tokens::withdraw,
-        show,
+        metrics::show, show,
     ),
     components(schemas(ProblemBody, Dimension, Step, usage::TopOrder, billing::BillForm)),
     security(("token" = [])),

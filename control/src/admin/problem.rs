@@ -75,6 +75,8 @@ pub struct Fault {
 pub enum Cause {
     /// No admin token, or none that is good.
     Unauthenticated,
+    /// The token is good, but not for this.
+    Forbidden,
     /// Nothing is there.
     NotFound,
     /// The path exists, the method does not.
@@ -125,6 +127,11 @@ impl Cause {
                 StatusCode::UNAUTHORIZED,
                 "unauthenticated",
                 "An admin token is needed",
+            ),
+            Self::Forbidden => (
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "This token may not do that",
             ),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such thing"),
             Self::MethodNotAllowed => (

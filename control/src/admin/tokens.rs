@@ -7,7 +7,7 @@ use super::body::Nothing;
 use super::problem::Problem;
 use super::query::{Listed, PageQuery, Path, Query};
 use super::time::Moment;
-use crate::domain::{Name, TokenNumber, fresh_admin_token};
+use crate::domain::{Name, TokenNumber, TokenRole, fresh_admin_token};
 use crate::store::AdminToken;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -16,13 +16,15 @@ use utoipa::ToSchema;
 /// An admin token, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({
-    "number": 2, "label": "ci", "created_at": "2026-11-21T08:00:00Z", "withdrawn_at": null
+    "number": 2, "label": "ci", "role": "admin", "created_at": "2026-11-21T08:00:00Z", "withdrawn_at": null
 }))]
 pub struct TokenView {
     /// Stable number.
     pub number: u32,
     /// Who holds it; names the actor in the audit log.
     pub label: Name,
+    /// What it may do.
+    pub role: TokenRole,
     /// When it was made.
     pub created_at: Moment,
     /// When it was withdrawn; null: it is good.
@@ -34,6 +36,7 @@ impl From<AdminToken> for TokenView {
         Self {
             number: token.number.0,
             label: token.label,
+            role: token.role,
             created_at: Moment::at_ms(token.created_ms),
             withdrawn_at: token.withdrawn_ms.map(Moment::at_ms),
         }
@@ -47,6 +50,9 @@ impl From<AdminToken> for TokenView {
 pub(super) struct TokenBody {
     /// Who will hold it; names the actor in the audit log.
     label: Name,
+    /// `admin`: everything; `metrics`: read `/metrics`. Default: `admin`.
+    #[serde(default)]
+    role: TokenRole,
 }
 
 /// An admin token with its secret, this once.
@@ -95,12 +101,12 @@ pub(super) async fn create(
     Waiting(timeout): Waiting,
     asked: Asked<TokenBody>,
 ) -> Answered<TokenMade> {
-    let label = asked.body.label;
+    let TokenBody { label, role } = asked.body;
     let (secret, digest) = fresh_admin_token()?;
     let outcome = admin
         .control
         .store
-        .write(asked.author, move |tx| tx.token_create(label, digest))
+        .write(asked.author, move |tx| tx.token_create(label, digest, role))
         .await?;
     let replayed = outcome.replayed;
     let answer = admin.changed(outcome, timeout, |token| TokenMade {
@@ -111,7 +117,7 @@ pub(super) async fn create(
     Ok(answer.await.created())
 }
 
-/// Withdraws an admin token for good; the last good one stays.
+/// Withdraws an admin token for good; the last good one that may do everything stays.
 #[utoipa::path(delete, path = "/v1/tokens/{token}", tag = "tokens",
     params(("token" = u32, Path, description = "Its number"), WaitQuery),
     responses((status = 200, description = "The withdrawn token", body = Changed<TokenView>)))]

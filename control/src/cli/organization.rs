@@ -172,18 +172,19 @@ fn move_to(
 pub(super) fn tokens(session: &Session, command: TokensCommand) -> Result<(), CliError> {
     match command {
         TokensCommand::List(part) => {
-            let header = ["NUMBER", "LABEL", "CREATED", "WITHDRAWN"];
+            let header = ["NUMBER", "LABEL", "ROLE", "CREATED", "WITHDRAWN"];
             session.list(&part, "/v1/tokens", &[], &header, |token: &TokenView| {
                 vec![
                     token.number.to_string(),
                     token.label.to_string(),
+                    token.role.word().to_owned(),
                     token.created_at.to_string(),
                     or_dash(token.withdrawn_at),
                 ]
             })
         }
-        TokensCommand::Create { label, quiet } => {
-            let body = json!({ "label": label });
+        TokensCommand::Create { label, role, quiet } => {
+            let body = json!({ "label": label, "role": role });
             let made: Changed<TokenMade> = session.client.post("/v1/tokens").send_json(&body)?;
             let secret = made.thing.secret.as_deref().unwrap_or("not shown");
             if quiet {
@@ -193,6 +194,7 @@ pub(super) fn tokens(session: &Session, command: TokensCommand) -> Result<(), Cl
                 fields(&[
                     ("token", made.thing.token.number.to_string()),
                     ("label", made.thing.token.label.to_string()),
+                    ("role", made.thing.token.role.word().to_owned()),
                     ("secret", secret.to_owned()),
                     ("", "shown this once: keep it now".to_owned()),
                 ])

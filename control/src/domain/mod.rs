@@ -21,6 +21,7 @@ mod plan;
 mod price;
 mod subscription;
 mod tenant;
+mod token;
 mod upstream;
 mod webhook;
 
@@ -45,5 +46,6 @@ pub use plan::{Plan, PlanSpec, RawPlan};
 pub use price::Price;
 pub use subscription::{NewSubscription, Subscription, SubscriptionState, TransitionRefused};
 pub use tenant::{Tenant, TenantSpec};
+pub use token::TokenRole;
 pub use upstream::{RawUpstream, Upstream, UpstreamSpec};
 pub use webhook::{Webhook, WebhookSecret, WebhookUrl};

@@ -68,8 +68,8 @@ pub use subscriptions::SubscriptionFilter;
 pub use tokens::AdminToken;
 pub use tx::Tx;
 pub use usage::{
-    BilledUsage, Dimension, FINDINGS_MAX, Ingested, QuotaOwner, Retention, Step, UsageFilter,
-    UsageSum, Watch,
+    BilledUsage, Dimension, FINDINGS_MAX, Ingested, QuotaOwner, Retention, Step, TopCaller,
+    UsageFilter, UsageSum, Watch,
 };
 pub use webhooks::WebhookState;
 

@@ -12,6 +12,7 @@ const STEPS: &[M<'_>] = &[
     M::up(include_str!("migrations/0002_limits.sql")),
     M::up(include_str!("migrations/0003_usage.sql")),
     M::up(include_str!("migrations/0004_alerts.sql")),
+    M::up(include_str!("migrations/0005_token_roles.sql")),
 ];
 const MIGRATIONS: Migrations<'_> = Migrations::from_slice(STEPS);
 

@@ -3,6 +3,7 @@
 use super::{AuditFilter, Author, Idempotency, KeyFilter, Page, Store, StoreError, Tx};
 use crate::domain::{
     Actor, AppSpec, KeyState, NewSubscription, Shape, Subject, SubscriptionState, TenantSpec,
+    TokenRole,
 };
 use crate::fixture::{api, change, lay_out, name, new_key, open, plan, store_with_key, upstream};
 use rusqlite::Connection;
@@ -351,7 +352,9 @@ async fn a_subscription_goes_its_way_and_no_other() {
 async fn the_last_admin_token_cannot_be_withdrawn() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(directory.path());
-    let make = |digest: u8| move |tx: &mut Tx<'_>| tx.token_create(name("ops"), [digest; 32]);
+    let make = |digest: u8| {
+        move |tx: &mut Tx<'_>| tx.token_create(name("ops"), [digest; 32], TokenRole::Admin)
+    };
     let first = change(&store, make(1)).await.expect("makes").value.number;
     let last = change(&store, move |tx| tx.token_withdraw(first)).await;
     assert!(matches!(last, Err(StoreError::InUse { .. })), "{last:?}");

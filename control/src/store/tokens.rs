@@ -3,11 +3,11 @@
 
 use super::sql::{self, Conditions, Order};
 use super::{Page, Paged, Rows, StoreError, Tx};
-use crate::domain::{Name, Subject, TokenNumber};
+use crate::domain::{Name, Subject, TokenNumber, TokenRole};
 use rusqlite::{Row, params};
 use serde::{Deserialize, Serialize};
 
-const SELECT: &str = "SELECT number, label, created_ms, withdrawn_ms FROM tokens";
+const SELECT: &str = "SELECT number, label, role, created_ms, withdrawn_ms FROM tokens";
 
 /// An admin token; its secret is nowhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ pub struct AdminToken {
     pub number: TokenNumber,
     /// Who holds it; names the actor in the audit log.
     pub label: Name,
+    /// What it may do.
+    #[serde(default)]
+    pub role: TokenRole,
     /// Milliseconds since the epoch.
     pub created_ms: u64,
     /// When it was withdrawn, milliseconds since the epoch.
@@ -26,6 +29,7 @@ fn token(row: &Row<'_>) -> Result<AdminToken, StoreError> {
     Ok(AdminToken {
         number: TokenNumber(row.get("number")?),
         label: sql::word(row, "label")?,
+        role: sql::word(row, "role")?,
         created_ms: row.get("created_ms")?,
         withdrawn_ms: row.get("withdrawn_ms")?,
     })
@@ -69,12 +73,13 @@ impl Tx<'_> {
         &mut self,
         label: Name,
         sha256: [u8; 32],
+        role: TokenRole,
     ) -> Result<AdminToken, StoreError> {
-        let insert = "INSERT INTO tokens (label, digest, created_ms) VALUES (?1, ?2, ?3)";
+        let insert = "INSERT INTO tokens (label, digest, created_ms, role) VALUES (?1, ?2, ?3, ?4)";
         sql::run(
             self.connection(),
             insert,
-            params![label.as_str(), sha256, self.now().0],
+            params![label.as_str(), sha256, self.now().0, role.word()],
         )?;
         let number = TokenNumber(sql::new_number(self.connection(), Subject::Token)?);
         let created = self.token_numbered(number)?;
@@ -82,17 +87,18 @@ impl Tx<'_> {
         Ok(created)
     }
 
-    /// Withdraws an admin token. The last one stays, so that nobody locks everybody out.
+    /// Withdraws a token. The last one that may do everything stays, so that nobody locks everybody out.
     pub fn token_withdraw(&mut self, number: TokenNumber) -> Result<AdminToken, StoreError> {
         let before = self.token_numbered(number)?;
         if before.withdrawn_ms.is_some() {
             return Ok(before);
         }
-        let left = "SELECT count(*) FROM tokens WHERE withdrawn_ms IS NULL AND number <> ?1";
+        let left = "SELECT count(*) FROM tokens WHERE withdrawn_ms IS NULL
+            AND role = 'admin' AND number <> ?1";
         let left: Option<u64> = sql::one(self.connection(), left, params![number.0], |row| {
             Ok(row.get(0)?)
         })?;
-        if left == Some(0) {
+        if before.role == TokenRole::Admin && left == Some(0) {
             let (subject, by) = (Subject::Token, "everybody: it is the last one".to_owned());
             return Err(StoreError::InUse {
                 subject,

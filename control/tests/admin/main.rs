@@ -11,6 +11,7 @@ mod idempotency;
 mod imports;
 mod keys;
 mod logs;
+mod metrics;
 mod operating;
 mod pages;
 mod problems;

@@ -7,7 +7,7 @@ use keyway::authenticate::digest::Pepper;
 use keyway::clock::Clock;
 use keyway::link::protocol::ControlMessage;
 use keyway_control::admin;
-use keyway_control::domain::{Keysmith, fresh_admin_token};
+use keyway_control::domain::{Keysmith, TokenRole, fresh_admin_token};
 use keyway_control::fixture::{FakeNode, Running, name};
 use keyway_control::state::Control;
 use keyway_control::store::Author;
@@ -48,7 +48,7 @@ impl World {
         running
             .store
             .write(Author::system(), move |tx| {
-                tx.token_create(name("ops"), digest)
+                tx.token_create(name("ops"), digest, TokenRole::Admin)
             })
             .await
             .expect("the token is kept");
@@ -59,6 +59,7 @@ impl World {
                 Pepper::new(1, &[7; 32]).expect("long enough"),
             )),
             clock: Clock::system(),
+            metrics_top: 2,
         };
         let (router, token) = (admin::router(control), secret.expose().to_owned());
         Self {

@@ -1,7 +1,7 @@
 //! The words about tenants, apps, subscriptions, tokens and what only a file makes.
 
 use super::{AppName, ListArguments, WaitArguments};
-use crate::domain::{Name, SubscriptionState};
+use crate::domain::{Name, SubscriptionState, TokenRole};
 use clap::{Args, Subcommand};
 
 /// What to do with tenants.
@@ -109,6 +109,9 @@ pub enum TokensCommand {
     Create {
         /// Who will hold it; names the actor in the audit log.
         label: Name,
+        /// What it may do: admin (everything) or metrics (read /metrics).
+        #[arg(long, default_value = "admin")]
+        role: TokenRole,
         /// Print the token and nothing else.
         #[arg(short, long, conflicts_with = "json")]
         quiet: bool,

@@ -11,6 +11,7 @@ mod read;
 mod retain;
 #[cfg(test)]
 mod tests;
+mod top;
 mod watch;
 
 pub use bill::BilledUsage;
@@ -18,6 +19,7 @@ pub(super) use functions::register;
 pub use ingest::Ingested;
 pub use read::{Dimension, UsageFilter, UsageSum};
 pub use retain::Retention;
+pub use top::TopCaller;
 pub use watch::{FINDINGS_MAX, QuotaOwner, Watch};
 
 use serde::{Deserialize, Serialize};
@@ -61,6 +63,11 @@ impl Step {
             Self::Day => "usage_days",
         }
     }
+}
+
+/// The first of the last minutes, the running one included.
+fn first_minute(now_ms: u64, minutes: u32) -> i64 {
+    clamp((now_ms / Step::Minute.ms() + 1).saturating_sub(minutes.into()))
 }
 
 /// SQLite's integers end at 2^63.

@@ -1,7 +1,7 @@
 //! What alert rules ask: who is above a bound, and how much of a quota is used. The bound goes into
 //! the question, so that of a million keys only those come back that are told of.
 
-use super::{Dimension, Step, clamp};
+use super::{Dimension, Step, clamp, first_minute};
 use crate::domain::{Bound, CountedBy, LimitSpec, Shape, Watched};
 use crate::store::keys::id_from_sql;
 use crate::store::{Finding, Rows, StoreError, sql};
@@ -84,8 +84,7 @@ fn quoted(label: &str) -> String {
 impl Rows<'_> {
     /// Subjects above a bound in the last minutes, the highest first; at most [`FINDINGS_MAX`].
     pub fn usage_above(&self, watch: &Watch, now_ms: u64) -> Result<Vec<Finding>, StoreError> {
-        let last = now_ms / Step::Minute.ms();
-        let first = clamp((last + 1).saturating_sub(watch.minutes.into()));
+        let first = first_minute(now_ms, watch.minutes);
         let above = watch.bound.above.map_or(0, clamp);
         if watch.by == CountedBy::Address {
             let select = "SELECT client AS subject, sum(unauthorized) AS value,
