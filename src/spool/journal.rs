@@ -32,6 +32,8 @@ pub struct Journal {
     pub refusals: Vec<String>,
     /// Where refused credentials came from.
     pub refused_clients: Vec<RefusedClient>,
+    /// Requests that it tells to have been dropped.
+    pub dropped_requests: u64,
     /// The node's name, as it was written.
     pub node: String,
     /// When the last whole one was written, milliseconds since the epoch.
@@ -57,6 +59,7 @@ impl Journal {
                 journal.refusals = segment.refusals;
             }
             journal.refused_clients.extend(segment.refused_clients);
+            journal.dropped_requests += segment.dropped_requests;
             journal.node = segment.node;
             journal.written_ms = segment.sealed_ms;
             bytes = rest;

@@ -74,6 +74,8 @@ pub(super) struct Keeper {
     /// The first of those that wait is with the link.
     offered: bool,
     dropped_requests: u64,
+    /// How many of them the journal tells of.
+    dropped_in_journal: u64,
     complaints: Throttle,
     /// What is said of segments that are dropped.
     drops: Throttle,
@@ -118,6 +120,7 @@ impl Keeper {
             waiting_bytes: 0,
             offered: false,
             dropped_requests: 0,
+            dropped_in_journal: 0,
             complaints: Throttle::every_ms(COMPLAINT_PAUSE_MS),
             drops: Throttle::every_ms(DROPS_PAUSE_MS),
             next_turn: clock.tick(),
@@ -227,27 +230,36 @@ impl Keeper {
         }
         let lost = self.open.take_lost();
         self.drop_requests(lost);
-        if fresh.is_empty() {
-            return;
-        }
         let now = self.clock.now();
+        if fresh.is_empty() {
+            return self.journal_drops(now);
+        }
         self.opened.get_or_insert(now.tick);
         self.refused_clients.extend(clients.iter().cloned());
         self.journal(fresh.take(), clients, now);
     }
 
+    /// Tells the journal of what was dropped, so that a kill does not hide it.
+    fn journal_drops(&mut self, now: Now) {
+        if self.dropped_requests > self.dropped_in_journal {
+            self.journal(Vec::new(), Vec::new(), now);
+        }
+    }
+
     fn journal(&mut self, rows: Vec<SegmentRow>, clients: Vec<RefusedClient>, now: Now) {
         let Some(files) = &mut self.files else { return };
         let whole = self.journal_is_behind;
-        let (rows, clients) = match whole {
-            true => (self.open.rows().to_vec(), self.refused_clients.clone()),
-            false => (rows, clients),
+        let (rows, clients, told) = match whole {
+            true => (self.open.rows().to_vec(), self.refused_clients.clone(), 0),
+            false => (rows, clients, self.dropped_in_journal),
         };
+        let dropped = self.dropped_requests;
         let segment = Segment {
             node: self.node.clone(),
             boot: self.boot,
             sequence: self.sequence,
             sealed_ms: now.wall.0,
+            dropped_requests: dropped.saturating_sub(told),
             refused_clients: clients,
             ..self.state.names.segment(rows)
         };
@@ -258,8 +270,9 @@ impl Keeper {
             false => files.append(self.sequence, &bytes),
         };
         self.journal_is_behind = written.is_err();
-        if let Err(error) = written {
-            self.complain(&error, now.tick);
+        match written {
+            Ok(()) => self.dropped_in_journal = dropped,
+            Err(error) => self.complain(&error, now.tick),
         }
     }
 
@@ -279,6 +292,7 @@ impl Keeper {
             refused_clients: clients,
             ..self.state.names.segment(self.open.take())
         };
+        self.dropped_in_journal = 0;
         let pieces = pieces(segment, self.sequence);
         self.sequence += pieces.len() as u64;
         let on_disk = self.seal_as(self.boot, pieces, now);
@@ -375,6 +389,7 @@ impl Keeper {
                 "usage is dropped"
             );
         }
+        self.journal_drops(self.clock.now());
         self.forget(oldest.found);
     }
 

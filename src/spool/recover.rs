@@ -49,9 +49,9 @@ impl Keeper {
             torn = journal.torn_bytes > 0,
             last_written_ms = journal.written_ms,
             "usage of a process that was killed is recovered; what it counted after its last \
-             write, at most some two seconds, is lost"
+             write, less than a second, is lost"
         );
-        if journal.usage.is_empty() {
+        if journal.usage.is_empty() && journal.dropped_requests == 0 {
             return files.forget_journal(id);
         }
         self.state.recovered.fetch_add(requests, Ordering::Relaxed);
@@ -60,6 +60,7 @@ impl Keeper {
             node: journal.node,
             boot: id.boot,
             sealed_ms: journal.written_ms,
+            dropped_requests: journal.dropped_requests,
             routes: journal.routes,
             refusals: journal.refusals,
             refused_clients: journal.refused_clients,

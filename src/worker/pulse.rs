@@ -17,8 +17,18 @@ pub(super) const BEAT_US: u64 = 50_000;
 /// Once it drains, a connection without a request for so long is closed.
 const REST_MAX_MS: u64 = 1_000;
 
-/// Usage is handed over, and idle connections to targets are pruned, every so many beats.
-const BEATS_PER_SECOND: u32 = 20;
+/// Usage is handed over every so many beats: with the turn of the thread that writes it down
+/// ([`spool`](crate::spool)) a process that is killed loses less than a second of it.
+const HANDING_OVER: u32 = 10;
+/// Idle connections to targets are pruned every so many beats.
+const PRUNING: u32 = 20;
+
+/// What is due at a beat beside what is done at each.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    hand_over: bool,
+    prune: bool,
+}
 
 /// Runs until the worker has drained: its last connection ended, or its time is over.
 pub async fn run(worker: Rc<Worker>, listeners: Vec<Rc<Listener>>, wakeup: Wakeup) {
@@ -27,9 +37,15 @@ pub async fn run(worker: Rc<Worker>, listeners: Vec<Rc<Listener>>, wakeup: Wakeu
     loop {
         io::sleep(BEAT).await;
         beats = beats.wrapping_add(1);
-        worker.beat(beats.is_multiple_of(BEATS_PER_SECOND));
+        worker.beat(Due {
+            hand_over: beats.is_multiple_of(HANDING_OVER),
+            prune: beats.is_multiple_of(PRUNING),
+        });
         if worker.draining() && (worker.is_idle() || worker.is_told_to_end()) {
-            worker.beat(true);
+            worker.beat(Due {
+                hand_over: true,
+                prune: false,
+            });
             return;
         }
     }
@@ -54,7 +70,7 @@ async fn listen_for_calls(
 }
 
 impl Worker {
-    fn beat(&self, once_a_second: bool) {
+    fn beat(&self, due: Due) {
         self.handle.beats.fetch_add(1, Ordering::Relaxed);
         self.adopt();
         self.look_out();
@@ -70,26 +86,26 @@ impl Worker {
             // Again: a connection may have become idle after the drain began.
             self.close_idle(now.millis());
         }
-        if once_a_second {
+        if due.prune {
             self.pool.borrow_mut().prune(now.millis());
             self.tunnels.expire(self.clock.now().wall);
         }
-        self.tell_ledger(once_a_second);
+        self.tell_ledger(due.hand_over);
         let limits = self.limits.borrow().counts();
         self.recorder
             .borrow_mut()
-            .flush(&self.handle, limits, once_a_second);
+            .flush(&self.handle, limits, due.hand_over);
     }
 
     /// Hands over what became of limits, unless the ledger is behind: then it stays and adds up.
-    fn tell_ledger(&self, once_a_second: bool) {
+    fn tell_ledger(&self, with_tallies: bool) {
         let queue = &self.handle.limits;
         if !queue.has_room() {
             return;
         }
         let mut limits = self.limits.borrow_mut();
         let spent = limits.take_spent();
-        let tallies = match once_a_second {
+        let tallies = match with_tallies {
             true => limits.take_tallies().collect(),
             false => Vec::new(),
         };

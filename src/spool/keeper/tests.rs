@@ -22,6 +22,8 @@ enum Step {
     Ship(bool),
     /// Killed, and begun again; perhaps in the midst of a write to its journal.
     Kill(bool),
+    /// Killed with nothing new to write down; only where the disk works.
+    Crash,
     /// The disk fails, or works again.
     Disk(bool),
 }
@@ -35,6 +37,7 @@ fn step(bounded: bool) -> impl Strategy<Value = Step> {
         3 => Just(Step::Seal),
         3 => any::<bool>().prop_map(move |heard| Step::Ship(heard || bounded)),
         1 => any::<bool>().prop_map(Step::Kill),
+        1 => Just(if bounded { Step::Crash } else { Step::Collect }),
         2 => any::<bool>().prop_map(move |works| Step::Disk(works || bounded)),
     ]
 }
@@ -146,6 +149,16 @@ impl Life {
         if torn {
             tear(&self.path("usage"));
         }
+        self.begin_again();
+    }
+
+    /// Killed with nothing new to write down, on a disk that works.
+    fn crash(&mut self) {
+        self.keeper.collect();
+        self.begin_again();
+    }
+
+    fn begin_again(&mut self) {
         // The old one's lock goes with it, as when the process is killed.
         let idle = keeper(&self.bench, self.path("idle"), 1);
         drop(std::mem::replace(&mut self.keeper, idle));
@@ -161,6 +174,7 @@ impl Life {
             Step::Seal => self.keeper.seal(self.bench.state.clock.now()),
             Step::Ship(heard) => self.ship(heard),
             Step::Kill(torn) => self.kill(torn),
+            Step::Crash => self.crash(),
             Step::Disk(works) => self.disk(works),
         }
     }
@@ -171,12 +185,20 @@ impl Life {
         self.keeper.seal(self.bench.state.clock.now());
         while !self.keeper.waiting.is_empty() {
             self.ship(true);
+            // What was dropped meanwhile is told by one more.
+            self.keeper.seal(self.bench.state.clock.now());
         }
         let left = std::fs::read_dir(self.path("usage")).expect("is there");
         assert_eq!(left.count(), 1, "the lock alone is left");
         let counted = self.book.values().map(|sealed| sealed.requests).sum();
-        let dropped = &self.bench.state.spool.dropped;
-        (counted, dropped.load(Ordering::Relaxed))
+        let told = self
+            .book
+            .values()
+            .map(|sealed| sealed.dropped_requests)
+            .sum();
+        let dropped = self.bench.state.spool.dropped.load(Ordering::Relaxed);
+        assert_eq!(dropped, told, "control is told of all that was dropped");
+        (counted, told)
     }
 }
 
@@ -283,4 +305,19 @@ fn what_a_living_process_has_is_left_to_it_until_it_ends() {
     life.keeper.recover();
     assert_eq!(life.keeper.waiting.len(), 1);
     assert_eq!(life.end(), (life.counted, 0));
+}
+
+#[test]
+fn a_kill_hides_nothing_of_what_was_dropped() {
+    let mut life = Life::new(300);
+    for key in 1..9 {
+        life.count(key, 1);
+        life.take(&Step::Collect);
+        life.take(&Step::Seal);
+    }
+    let dropped = life.bench.state.spool.dropped.load(Ordering::Relaxed);
+    assert!(dropped > 0, "there is no room for all of it");
+    life.crash();
+    let (counted, told) = life.end();
+    assert_eq!(counted + told, life.counted);
 }
