@@ -30,6 +30,7 @@ pub struct Gateway {
     pub origin_address: SocketAddr,
     /// Where all files are.
     pub directory: TempDir,
+    settings: NodeSettings,
 }
 
 impl Gateway {
@@ -39,7 +40,20 @@ impl Gateway {
     /// # Errors
     /// When a program is missing, does not start, or refuses the configuration.
     pub async fn start(configuration: &Path, workers: usize, progress: Progress) -> Outcome<Self> {
-        let directory = files::scratch("gateway")?;
+        Self::start_in(files::scratch("gateway")?, configuration, workers, progress).await
+    }
+
+    /// The same in a directory that is there: the node keeps its state in `state`, control its data
+    /// in `control`.
+    ///
+    /// # Errors
+    /// When a program is missing, does not start, or refuses the configuration.
+    pub async fn start_in(
+        directory: TempDir,
+        configuration: &Path,
+        workers: usize,
+        progress: Progress,
+    ) -> Outcome<Self> {
         let here = directory.path();
         progress.say("starting the origin");
         let (origin, origin_address) = start_origin(here).await?;
@@ -53,7 +67,7 @@ impl Gateway {
             progress.say(format!("  {line}"));
         }
         progress.say("starting the data plane");
-        let node = Node::start(&NodeSettings {
+        let settings = NodeSettings {
             binary: binaries::sibling("keyway")?,
             directory: here.to_owned(),
             workers,
@@ -62,15 +76,25 @@ impl Gateway {
             socket: Some(control.socket()),
             cores: None,
             tls: None,
-        })
-        .await?;
+        };
+        let node = Node::start(&settings).await?;
         Ok(Self {
+            settings,
             node,
             control,
             origin,
             origin_address,
             directory,
         })
+    }
+
+    /// Starts the data plane again, which has ended; it listens elsewhere now.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_node_again(&mut self) -> Outcome<()> {
+        self.node = Node::start(&self.settings).await?;
+        Ok(())
     }
 
     /// Waits until the data plane answers `target` with `status` to a key just made.

@@ -26,6 +26,7 @@ pub mod process;
 pub mod progress;
 pub mod published;
 pub mod signals;
+pub mod small_disk;
 pub mod statistics;
 pub mod tools;
 pub mod trouble;

@@ -145,6 +145,8 @@ impl Node {
         let here = &settings.directory;
         let (file, ports) = (here.join("keyway.toml"), here.join("keyway.ports"));
         let log = here.join("access.log");
+        // Those of an earlier start would be taken for ours.
+        let _ = std::fs::remove_file(&ports);
         files::write(&file, toml(settings, &log))?;
         let mut program = Program::new("keyway", &settings.binary)
             .with(["run", "--settings", &file.display().to_string()])

@@ -1,12 +1,13 @@
 //! Whether usage adds up: mixed load, counted by whoever sends it, against the sums that control
-//! tells in the end, while control is killed and started again at random and other processes take
-//! the node over.
+//! tells in the end, while control is killed and started again at random, other processes take the
+//! node over, and once the disks of both are full.
 //!
 //! Every request that is sent whole counts once, whatever becomes of it: good ones, refused keys,
 //! refused limits, uploads that break off and answers that nobody waits for.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,16 +16,19 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use super::Figure;
+use super::{Figure, node_kills};
 use crate::files;
 use crate::gateway::Gateway;
 use crate::http::{Ask, Connection};
 use crate::keys;
 use crate::progress::Progress;
+use crate::small_disk::SmallDisk;
 use crate::trouble::{Outcome, Trouble};
 
 /// Tasks that send, each on a connection of its own.
 const SENDERS: u64 = 6;
+/// How long the disks are full.
+const FULL: Duration = Duration::from_secs(5);
 /// Longest time until control has all of it.
 const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 
@@ -62,7 +66,9 @@ pub async fn measure(quick: bool, progress: Progress) -> Outcome<Vec<Figure>> {
     let directory = files::scratch("ledger")?;
     let file = directory.path().join("gateway.yaml");
     files::write(&file, CONFIGURATION)?;
-    let mut gateway = Gateway::start(&file, 2, progress).await?;
+    let here = files::scratch("gateway")?;
+    let disks = disks(here.path(), progress)?;
+    let mut gateway = Gateway::start_in(here, &file, 2, progress).await?;
     let wide = gateway.control.make_key("acme", "wide").await?;
     let narrow = gateway.control.make_key("acme", "narrow").await?;
     gateway.until_known(&narrow, "/orders/1", 200).await?;
@@ -78,7 +84,7 @@ pub async fn measure(quick: bool, progress: Progress) -> Outcome<Vec<Figure>> {
             tokio::spawn(send(gateway.node.address, secrets, seed, Arc::clone(&stop)))
         })
         .collect();
-    let troubles = trouble(&mut gateway, seconds, progress).await;
+    let troubles = trouble(&mut gateway, seconds, &disks, progress).await;
     stop.store(true, Ordering::Relaxed);
     let mut sent = Tally::new();
     for sender in senders {
@@ -99,10 +105,11 @@ pub async fn measure(quick: bool, progress: Progress) -> Outcome<Vec<Figure>> {
         .iter()
         .map(|what| counted(what));
     let off = |one: u64, other: u64| one.abs_diff(other) as f64;
-    Ok(vec![
+    let mut figures = vec![
         Figure::told("ledger_requests", all_sent as f64, ""),
         Figure::told("ledger_control_killed", kills as f64, "times"),
         Figure::told("ledger_upgrades", upgrades as f64, ""),
+        Figure::told("ledger_disks_full", disks.len() as f64, ""),
         Figure::told("ledger_cut_by_clients", of("cut") as f64, ""),
         Figure::at_most("ledger_off_all", off(all_sent, all_counted.sum()), "", 0.0),
         Figure::at_most(
@@ -117,11 +124,33 @@ pub async fn measure(quick: bool, progress: Progress) -> Outcome<Vec<Figure>> {
             "",
             of("cut") as f64,
         ),
-    ])
+    ];
+    figures.extend(node_kills::measure(quick, &mut gateway, &wide, progress).await?);
+    drop(gateway);
+    drop(disks);
+    Ok(figures)
 }
 
-/// Kills control at random, lets other processes take the node over; how often each.
-async fn trouble(gateway: &mut Gateway, seconds: u64, progress: Progress) -> Outcome<(u64, u64)> {
+/// Disks of their own for what the node and control keep, where that is allowed.
+fn disks(here: &Path, progress: Progress) -> Outcome<Vec<SmallDisk>> {
+    let mut disks = Vec::new();
+    for (name, mib) in [("state", 16), ("control", 64)] {
+        match SmallDisk::mount(&here.join(name), mib)? {
+            Some(disk) => disks.push(disk),
+            None => progress.say("no right to mount: no disk is filled"),
+        }
+    }
+    Ok(disks)
+}
+
+/// Kills control at random, lets other processes take the node over; how often each. Once the disks
+/// are full for a while.
+async fn trouble(
+    gateway: &mut Gateway,
+    seconds: u64,
+    disks: &[SmallDisk],
+    progress: Progress,
+) -> Outcome<(u64, u64)> {
     let end = Instant::now() + Duration::from_secs(seconds);
     let (mut kills, mut upgrades) = (0_u64, 0_u64);
     while Instant::now() < end {
@@ -133,6 +162,12 @@ async fn trouble(gateway: &mut Gateway, seconds: u64, progress: Progress) -> Out
         if kills % 4 == 2 {
             gateway.node.upgrade().await?;
             upgrades += 1;
+        }
+        if kills == 3 {
+            progress.say("the disks are full for a while");
+            disks.iter().try_for_each(SmallDisk::fill)?;
+            sleep(FULL).await;
+            disks.iter().try_for_each(SmallDisk::free)?;
         }
         if kills.is_multiple_of(10) {
             progress.say(format!("control was killed {kills} times"));
@@ -213,7 +248,7 @@ async fn cut(to: SocketAddr, key: &str, turn: u64) -> Outcome<()> {
 }
 
 /// What control tells by status class once the node has nothing more to tell.
-async fn settled(gateway: &mut Gateway) -> Outcome<BTreeMap<String, u64>> {
+pub(super) async fn settled(gateway: &mut Gateway) -> Outcome<BTreeMap<String, u64>> {
     let deadline = Instant::now() + SETTLED_WITHIN;
     let mut calm = 0;
     // Also a predecessor may have something to ship, which its successor finds within seconds.

@@ -9,6 +9,7 @@ pub mod idle;
 pub mod ledger;
 pub mod limits;
 pub mod memory;
+mod node_kills;
 pub mod revocation;
 pub mod slow;
 pub mod upgrade;
