@@ -9,6 +9,7 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 /// Keyway's control process: owns the keys and publishes snapshots.
@@ -82,8 +83,18 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
-async fn run(data: PathBuf, command: LocalCommand) -> Result<(), Box<dyn std::error::Error>> {
+/// What is still asked of others when control ends, such as a receiver of webhooks, is not waited
+/// for: it is asked again after the next start.
+const ENDING: Duration = Duration::from_millis(500);
+
+fn run(data: PathBuf, command: LocalCommand) -> Result<(), Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let outcome = runtime.block_on(carry_out(data, command));
+    runtime.shutdown_timeout(ENDING);
+    outcome
+}
+
+async fn carry_out(data: PathBuf, command: LocalCommand) -> Result<(), Box<dyn std::error::Error>> {
     match command {
         LocalCommand::Init { another_token } => {
             match serve::init(&data, another_token).await? {
