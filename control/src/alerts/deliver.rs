@@ -24,8 +24,8 @@ const WAITS_S: [u64; 12] = [
 /// Attempts at the same time, in all and to one webhook: one that hangs does not hold up the rest.
 const ATTEMPTS_MAX: usize = 16;
 const ATTEMPTS_OF_ONE_MAX: usize = 4;
-/// Messages that are looked at for what may be sent.
-const LOOKED_AT: u32 = 1_000;
+/// Messages of one webhook that are looked at for what may be sent: those under way, and as many.
+const LOOKED_AT: u32 = 8;
 
 /// Whose certificates receivers may have.
 #[derive(Clone, Debug, Default)]
@@ -122,17 +122,17 @@ pub async fn deliver(store: Store, clock: Clock, deliverer: Deliverer) {
     let mut numbers = HashSet::new();
     let mut by_webhook: HashMap<String, usize> = HashMap::new();
     loop {
-        let next = store.read(|rows| rows.deliveries_next(LOOKED_AT)).await;
-        let next = match next {
-            Ok(next) => next,
+        let now = clock.wall();
+        let due = store.read(move |rows| rows.deliveries_due(now.0, LOOKED_AT));
+        let due = match due.await {
+            Ok(due) => due,
             Err(StoreError::Closed) => return,
             Err(error) => {
                 tracing::warn!(%error, "what webhooks are to be told cannot be read");
                 Vec::new()
             }
         };
-        let now = clock.wall();
-        for delivery in next.into_iter().filter(|one| one.next_ms <= now.0) {
+        for delivery in due {
             let of_one = by_webhook.entry(delivery.webhook.to_string()).or_default();
             if under_way.len() >= ATTEMPTS_MAX
                 || *of_one >= ATTEMPTS_OF_ONE_MAX

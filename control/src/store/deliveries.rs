@@ -26,8 +26,6 @@ pub struct Delivery {
     pub body: String,
     /// Attempts so far.
     pub attempts: u32,
-    /// When it is due, milliseconds since the epoch.
-    pub next_ms: u64,
 }
 
 fn delivery(row: &Row<'_>) -> Result<Delivery, StoreError> {
@@ -42,18 +40,24 @@ fn delivery(row: &Row<'_>) -> Result<Delivery, StoreError> {
         message: row.get("message")?,
         body: row.get("body")?,
         attempts: row.get("attempts")?,
-        next_ms: row.get("next_ms")?,
     })
 }
 
 impl Rows<'_> {
-    /// What is due next, the longest due first.
-    pub fn deliveries_next(&self, most: u32) -> Result<Vec<Delivery>, StoreError> {
-        let select =
-            "SELECT d.number AS number, name, url, secret, message, body, attempts, next_ms
-            FROM deliveries AS d JOIN webhooks ON webhooks.number = d.webhook
-            WHERE done_ms IS NULL ORDER BY next_ms, d.number LIMIT ?1";
-        sql::all(self.connection(), select, params![most], delivery)
+    /// What is due of each webhook, the longest due first: a few of each, so that one with
+    /// thousands that it does not take stands in nobody's way.
+    pub fn deliveries_due(&self, now_ms: u64, of_each: u32) -> Result<Vec<Delivery>, StoreError> {
+        let select = "SELECT d.number AS number, name, url, secret, message, body, attempts
+            FROM (SELECT *, row_number() OVER (PARTITION BY webhook ORDER BY next_ms, number)
+                AS place FROM deliveries WHERE done_ms IS NULL AND next_ms <= ?1) AS d
+            JOIN webhooks ON webhooks.number = d.webhook
+            WHERE place <= ?2 ORDER BY next_ms, d.number";
+        sql::all(
+            self.connection(),
+            select,
+            params![now_ms, of_each],
+            delivery,
+        )
     }
 }
 

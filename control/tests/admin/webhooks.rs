@@ -146,9 +146,11 @@ async fn a_receiver_that_hangs_holds_up_no_other() {
     let (url, mut gets) = receiver(Vec::new()).await;
     let secret = world.webhook("ops", &url).await;
     let test = |name: &str| format!("/v1/webhooks/{name}/test");
-    for _ in 0..20 {
-        world.post(&test("silent"), json!({})).await.expect(200);
-    }
+    let silent_ones = change(&world.running.store, |tx| {
+        let name = keyway_control::fixture::name("silent");
+        (0..2_000).try_for_each(|_| keyway_control::alerts::tell_test(tx, &name))
+    });
+    silent_ones.await.expect("waits");
     world.tell(&WebhookTrust::Public);
     world.post(&test("ops"), json!({})).await.expect(200);
     let got = check(&secret, &gets.recv().await.expect("told"));
