@@ -197,8 +197,13 @@ fn usage_of_a_killed_node_comes_with_the_next_start_and_counts_once() {
     let setup = linked(World::before(&[origin.address]));
     let setup = setup.setting(&format!("state.directory = {:?}", state.path()));
     let gateway = setup.start();
-    (0..25).for_each(|_| gateway.get().assert_status(200));
-    // What is older than two seconds is on the disk.
+    gateway.get().assert_status(200);
+    wait::until("the first to be sealed, and nobody to take it", || {
+        gateway.status()["link"]["usage_segments_waiting"] == 1
+    });
+    // The count that is open now stays so for long.
+    (0..24).for_each(|_| gateway.get().assert_status(200));
+    // What is older than a second is on the disk; a busy machine is late.
     let asked = wait::now();
     wait::until("two seconds to pass", || {
         asked.elapsed() >= Duration::from_secs(2)
@@ -206,7 +211,7 @@ fn usage_of_a_killed_node_comes_with_the_next_start_and_counts_once() {
     gateway.signal(nix::sys::signal::Signal::SIGKILL);
     let gateway = gateway.restart();
     let recovered = gateway.metrics().sum("keyway_usage_recovered_total", &[]);
-    assert_eq!(recovered, 25.0, "{}", gateway.stderr());
+    assert_eq!(recovered, 24.0, "{}", gateway.stderr());
     (0..5).for_each(|_| gateway.get().assert_status(200));
     let control = Control::at(&gateway.path("control.sock"));
     let mut ledger = Ledger::default();

@@ -27,8 +27,6 @@ const OPEN_NS: u64 = 1_000_000_000;
 const OPEN_WHILE_AWAY_NS: u64 = 60_000_000_000;
 /// Rows of the open count: at most some 200 MiB. Further ones are counted as dropped.
 const OPEN_ROWS_MAX: usize = 1 << 20;
-/// Bytes of segments that wait in memory where there is no disk, or it does not work.
-const MEMORY_BYTES_MAX: u64 = 64 << 20;
 /// Time between two complaints about the same disk.
 const COMPLAINT_PAUSE_MS: u64 = 60_000;
 /// Time between two words on segments that are dropped.
@@ -50,7 +48,7 @@ pub(super) enum Order {
 pub(super) struct Waiting {
     pub(super) found: Found,
     /// Where the disk does not have it.
-    in_memory: Option<Sealed>,
+    pub(super) in_memory: Option<Sealed>,
 }
 
 pub(super) struct Keeper {
@@ -60,7 +58,7 @@ pub(super) struct Keeper {
     pub(super) state: Arc<SpoolState>,
     pub(super) clock: Clock,
     pub(super) files: Option<Files>,
-    bytes_max: u64,
+    pub(super) bytes_max: u64,
     open: Usage,
     refused_clients: Vec<RefusedClient>,
     /// When the first row came into the open count.
@@ -70,15 +68,15 @@ pub(super) struct Keeper {
     /// The number of the next segment.
     sequence: u64,
     pub(super) waiting: VecDeque<Waiting>,
-    waiting_bytes: u64,
+    pub(super) waiting_bytes: u64,
     /// The first of those that wait is with the link.
-    offered: bool,
-    dropped_requests: u64,
+    pub(super) offered: bool,
+    pub(super) dropped_requests: u64,
     /// How many of them the journal tells of.
     dropped_in_journal: u64,
     complaints: Throttle,
     /// What is said of segments that are dropped.
-    drops: Throttle,
+    pub(super) drops: Throttle,
     /// When the workers' queues are looked at next, and the directory.
     next_turn: Tick,
     pub(super) next_search: Tick,
@@ -240,7 +238,7 @@ impl Keeper {
     }
 
     /// Tells the journal of what was dropped, so that a kill does not hide it.
-    fn journal_drops(&mut self, now: Now) {
+    pub(super) fn journal_drops(&mut self, now: Now) {
         if self.dropped_requests > self.dropped_in_journal {
             self.journal(Vec::new(), Vec::new(), now);
         }
@@ -343,61 +341,6 @@ impl Keeper {
         self.waiting.push_back(Waiting { found, in_memory });
     }
 
-    /// Drops the oldest segments beyond the bounds; one that is with the link stays.
-    fn keep_within_bounds(&mut self) {
-        let skipped = usize::from(self.offered);
-        let bytes_max = match self.files {
-            Some(_) => self.bytes_max,
-            None => self.bytes_max.min(MEMORY_BYTES_MAX),
-        };
-        while self.waiting_bytes > bytes_max && self.waiting.len() > 1 {
-            self.drop_waiting(skipped, "more than state.usage_bytes_max waits for control");
-        }
-        while self.memory_bytes() > MEMORY_BYTES_MAX {
-            let in_memory = |one: &Waiting| one.in_memory.is_some();
-            let oldest = self.waiting.iter().skip(skipped).position(in_memory);
-            let Some(oldest) = oldest else { return };
-            self.drop_waiting(skipped + oldest, "the disk does not take it");
-        }
-    }
-
-    fn memory_bytes(&self) -> u64 {
-        let in_memory = self.waiting.iter().filter(|one| one.in_memory.is_some());
-        in_memory.map(|one| one.found.bytes).sum()
-    }
-
-    fn drop_waiting(&mut self, at: usize, why: &str) {
-        let Some(oldest) = self.waiting.remove(at) else {
-            return;
-        };
-        self.waiting_bytes -= oldest.found.bytes;
-        let sealed = self.read(&oldest);
-        // What it would have told has to be told by the next one.
-        let told = sealed.as_ref().map_or(0, |sealed| sealed.dropped_requests);
-        self.dropped_requests = self.dropped_requests.saturating_add(told);
-        let requests = sealed.map_or(0, |sealed| sealed.requests);
-        let sealed_ms = oldest.found.written_ms;
-        self.drop_requests(requests);
-        // A disk that stays full has one dropped with each that is sealed.
-        if let Some(segments) = self.drops.tell(self.clock.tick().millis()) {
-            let requests = self.state.dropped.load(Ordering::Relaxed);
-            tracing::warn!(
-                segments,
-                sealed_ms,
-                requests_so_far = requests,
-                why,
-                "usage is dropped"
-            );
-        }
-        self.journal_drops(self.clock.now());
-        self.forget(oldest.found);
-    }
-
-    fn drop_requests(&mut self, requests: u64) {
-        self.dropped_requests = self.dropped_requests.saturating_add(requests);
-        self.state.dropped.fetch_add(requests, Ordering::Relaxed);
-    }
-
     /// Gives the link the oldest segment, once it has told of the one before.
     fn offer(&mut self, offer: &Sender<Sealed>) {
         while !self.offered {
@@ -422,7 +365,7 @@ impl Keeper {
         }
     }
 
-    fn read(&self, waiting: &Waiting) -> Option<Sealed> {
+    pub(super) fn read(&self, waiting: &Waiting) -> Option<Sealed> {
         if let Some(sealed) = &waiting.in_memory {
             return Some(sealed.clone());
         }
@@ -469,7 +412,7 @@ impl Keeper {
         }
     }
 
-    fn forget(&mut self, found: Found) {
+    pub(super) fn forget(&mut self, found: Found) {
         // One that only the memory had has no file, which is no error.
         let Some(files) = &self.files else { return };
         if let Err(error) = files.forget(found) {

@@ -18,6 +18,7 @@
 //! Two processes of one node stand side by side while one takes over from the other: each has its own
 //! boot, files and lock, and what the one that ends could not ship the other finds within seconds.
 
+mod bounds;
 mod cut;
 pub mod files;
 pub mod journal;
